@@ -1,0 +1,145 @@
+"""From a configuration to the objects it names: the only place where Hydra instantiates anything."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from torch import nn
+
+from gan_cli.data import Dataset
+from gan_cli.errors import UserError
+
+TRUSTED_OPTIMIZERS = frozenset(f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD", "RMSprop"))
+TRUSTED_MODULES = ("gan_cli.data", "gan_cli.networks", "gan_cli.losses", "gan_cli.penalties")
+
+
+def named(node: Any) -> Iterator[str]:
+    """Every ``_target_`` in ``node``, at any depth."""
+    if isinstance(node, Mapping):
+        if node.get("_target_") is not None:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from named(value)
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for value in node:
+            yield from named(value)
+
+
+def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[str]) -> None:
+    """Refuse a configuration that came out of a file and names code other than this package's and torch's optimizers.
+
+    ``trust`` lists further packages, which only the command line may name. UserError on anything else: a checkpoint is
+    data, and opening one must not run what a stranger wrote into it.
+    """
+    for target in named(config):
+        modules = (*TRUSTED_MODULES, *trust)
+        if target not in TRUSTED_OPTIMIZERS and not any(target.startswith(f"{module}.") for module in modules):
+            package = target.split(".")[0]
+            raise UserError(f"{source} names {target}, which is not part of gan-cli; if you trust it: trust=[{package}]")
+    if "${" in str(config):
+        raise UserError(f"{source} holds an unresolved ${{…}}, which gan-cli never writes; it is not to be trusted")
+
+
+def _instantiate(node: Mapping[str, Any], group: str, **facts: Any) -> Any:
+    """The object that a group's ``node`` names, given ``facts`` besides. UserError where name or arguments don't fit."""
+    try:
+        return instantiate(dict(node), _convert_="all", **facts)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        reason = str(cause or error).splitlines()[0]
+        raise UserError(f"{group}: {reason}") from error
+
+
+def _facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Those ``facts`` that the constructor named by ``node`` has parameters for."""
+    try:
+        wanted = inspect.signature(get_object(node["_target_"])).parameters
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{group}: can't find {node['_target_']}: {error}") from error
+    return {name: value for name, value in facts.items() if name in wanted and name not in node}
+
+
+def dataset(node: Mapping[str, Any]) -> Dataset:
+    """The training split."""
+    return _instantiate(node, "dataset")
+
+
+def generator(net: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module:
+    """The generator of a ``net`` group for data with these ``facts`` (image_shape, pixel_mean)."""
+    facts = {**facts, "z_dim": net["z_dim"]}
+    return _network(net["generator"], facts, "net.generator")
+
+
+def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module:
+    """The discriminator of a ``net`` group."""
+    return _network(net["discriminator"], facts, "net.discriminator")
+
+
+def _network(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> nn.Module:
+    return _instantiate(node, group, **_facts_wanted(node, facts, group))
+
+
+def loss(node: Mapping[str, Any]) -> Callable[..., Any]:
+    """The loss function, its options bound."""
+    return _bound(node, "loss")
+
+
+def penalty(node: Mapping[str, Any]) -> tuple[Callable[..., Any] | None, int]:
+    """The penalty function, its options bound, and its interval in discriminator steps; None and 1 for no penalty."""
+    if node["_target_"] is None:
+        return None, 1
+    interval = node.get("interval", 1)
+    if not isinstance(interval, int) or interval < 1:
+        raise UserError(f"penalty.interval={interval} is no whole number from 1 up")
+    return _bound({k: v for k, v in node.items() if k != "interval"}, "penalty"), interval
+
+
+def _bound(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
+    """A partial whose keywords its function has: a mistyped option must not wait for the first step to be found."""
+    function = _instantiate(node, group)
+    unknown = set(function.keywords) - set(inspect.signature(function.func).parameters)
+    if unknown:
+        raise UserError(f"{group}: {function.func.__name__} has no option {sorted(unknown)[0]!r}")
+    return function
+
+
+def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What makes the generator's and the discriminator's optimizer from their parameters; tried out on a dummy."""
+    makers = []
+    for network in ("generator", "discriminator"):
+        group = f"optimizer.{network}"
+        make = _instantiate(node[network], group)
+        try:
+            make([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{group}: {error}") from error
+        makers.append(make)
+    return makers[0], makers[1]
+
+
+def device(name: str) -> torch.device:
+    """The device that ``name`` means; ``auto`` is the first of cuda, mps, cpu. UserError where there is none such."""
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, present in have.items() if present))
+    chosen = torch.device(name)
+    if not have[chosen.type]:
+        raise UserError(f"device={name}: torch finds no {chosen.type} device here; use device=cpu, or auto")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device={name}: there are {torch.cuda.device_count()}, counted from cuda:0")
+    return chosen
+
+
+def bf16(precision: str, on: torch.device) -> bool:
+    """Whether the networks run in bfloat16: ``auto`` says yes where ``on`` computes it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if on.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return False

@@ -1,0 +1,22 @@
+"""CIFAR-10 (Krizhevsky 2009), through torchvision."""
+
+from pathlib import Path
+
+import torch
+
+from gan_cli.data import Dataset, resized
+from gan_cli.data.download import cache_folder, download
+
+
+def cifar10(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:
+    """CIFAR-10, 50,000 + 10,000 colour images of 32x32 in ten classes, from ``root``, else downloaded once.
+
+    ``root`` is the folder that holds ``cifar-10-batches-py``; torchvision checks the files' md5 before it reads them.
+    """
+    from torchvision.datasets import CIFAR10
+
+    folder = Path(root) if root else cache_folder()
+    wanted = "cifar-10-python.tar.gz"
+    loaded = download(lambda: CIFAR10(folder, train=split == "train", download=True), wanted, folder)
+    images = torch.from_numpy(loaded.data).permute(0, 3, 1, 2).contiguous()
+    return Dataset(resized(images, size), torch.tensor(loaded.targets), tuple(loaded.classes))

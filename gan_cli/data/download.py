@@ -1,0 +1,24 @@
+"""Datasets that are fetched once through torchvision, and what to say where nothing can be fetched."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from gan_cli.errors import UserError
+
+T = TypeVar("T")
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``$XDG_CACHE_HOME/gan-cli``, or ``~/.cache/gan-cli``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan-cli"
+
+
+def download(fetch: Callable[[], T], wanted: str, folder: Path) -> T:
+    """``fetch()``; where it fails, UserError says which files (``wanted``) to put into which ``folder``."""
+    try:
+        return fetch()
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError on a bad file
+        reason = str(error).splitlines()[0]
+        raise UserError(f"can't download the data ({reason}); put {wanted} into {folder} and run again") from error

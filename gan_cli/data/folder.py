@@ -1,0 +1,83 @@
+"""A folder of images of one's own: any tree, any sizes, any modes."""
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from gan_cli.data import Dataset
+from gan_cli.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """``image`` in mode L (1 channel) or RGB (3): 16-bit values scaled to 8, transparency laid on white."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Pillow's own conversion cuts 16-bit values off at 255: a photograph turns white.
+        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def read_image(path: Path, size: int, channels: int) -> np.ndarray:
+    """One image file -> uint8 ``[channels, size, size]``: upright, resized by its shorter side, centre-cropped."""
+    with Image.open(path) as image:
+        image.draft("RGB" if channels == 3 else "L", (size, size))  # a JPEG decodes at 1/2, 1/4 or 1/8 where that will do
+        upright = ImageOps.exif_transpose(image)
+        square = ImageOps.fit(to_channels(upright, channels), (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def _try_read(path: Path, size: int, channels: int) -> np.ndarray | None:
+    """:func:`read_image`, or None for a file that isn't a whole image (Pillow raises all of these on damaged files)."""
+    try:
+        return read_image(path, size, channels)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return None
+
+
+def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
+    """Every image file below ``root``, at ``size`` x ``size`` with 1 (grey) or 3 (RGB) ``channels``, uint8 in memory.
+
+    Files are taken in the order of their paths. Unreadable ones are counted and named in one warning; UserError if
+    ``root`` is no folder or holds no readable image.
+    """
+    if channels not in (1, 3):
+        raise UserError(f"dataset.channels={channels}: choose 1 (grey) or 3 (colour)")
+    if root is None:
+        raise UserError("dataset=folder needs dataset.root=PATH, a folder of images")
+    top = Path(root).expanduser()
+    if not top.is_dir():
+        raise UserError(f"dataset.root={root} is not a folder; give the folder that holds your images")
+    suffixes = Image.registered_extensions()
+    paths = sorted(path for path in top.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    if not paths:
+        raise UserError(f"no image files below {top}; it may be the wrong folder")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of Python's lock while it decodes and resizes
+        arrays = list(
+            tqdm(
+                pool.map(lambda path: _try_read(path, size, channels), paths),
+                total=len(paths),
+                desc="reading images",
+                unit="file",
+                leave=False,
+                disable=None,
+            )
+        )
+    unreadable = [path for path, array in zip(paths, arrays, strict=True) if array is None]
+    images = [array for array in arrays if array is not None]
+    if not images:
+        raise UserError(f"none of the {len(paths)} image files below {top} can be read")
+    if unreadable:
+        names = ", ".join(str(path.relative_to(top)) for path in unreadable[:5])
+        more = ", …" if len(unreadable) > 5 else ""
+        log.warning("skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more)
+    return Dataset(torch.from_numpy(np.stack(images)))

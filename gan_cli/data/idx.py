@@ -1,0 +1,81 @@
+"""MNIST and its relatives: the IDX file format, read straight from the (gzipped) files."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gan_cli.data import Dataset, resized
+from gan_cli.data.download import cache_folder, download
+from gan_cli.errors import UserError
+
+SHIPPED = Path(__file__).parent / "files"
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+_PREFIX = {"train": "train", "test": "t10k"}
+
+
+def read_idx(path: Path) -> Tensor:
+    """One IDX file of unsigned bytes, plain or gzipped, as a uint8 tensor of the shape in its header.
+
+    The format (on the MNIST page): two zero bytes, the type code 8, the number of dimensions, each dimension as a
+    big-endian 32-bit integer, then the bytes. Raises UserError where the file isn't that, or has not the size it claims.
+    """
+    try:
+        raw = path.read_bytes()
+        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"can't read {path}: {error}; fetch the file again") from error
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise UserError(f"{path} is not an IDX file of unsigned bytes (it begins with {content[:4].hex() or 'nothing'})")
+    start = 4 + 4 * content[3]
+    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
+    if len(content) - start != math.prod(shape):
+        raise UserError(f"{path} is cut off or damaged: {shape} bytes announced, {len(content) - start} found")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).copy()).reshape(shape)
+
+
+def read_idx_pair(root: Path, split: str, class_names: tuple[str, ...], size: int | None) -> Dataset:
+    """Images and labels of ``split`` (train or test) from a folder of the usual four files, each plain or ``.gz``."""
+
+    def find(kind: str) -> Path:
+        name = f"{_PREFIX[split]}-{kind}-ubyte"
+        for path in (root / f"{name}.gz", root / name):
+            if path.is_file():
+                return path
+        raise UserError(f"{root} holds no {name}[.gz]; put the four IDX files there, or set dataset.root to their folder")
+
+    images, labels = read_idx(find("images-idx3")), read_idx(find("labels-idx1"))
+    if images.dim() != 3 or labels.shape != images.shape[:1]:
+        raise UserError(f"{root}: {list(images.shape)} images and {list(labels.shape)} labels don't belong together")
+    return Dataset(resized(images.unsqueeze(1), size), labels.long(), class_names)
+
+
+def mnist(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:
+    """MNIST, 60,000 + 10,000 digits of 28x28 (LeCun, Cortes, Burges). It is shipped in this package.
+
+    ``root`` reads any other folder with files of the same names instead (KMNIST, say).
+    """
+    return read_idx_pair(Path(root) if root else SHIPPED / "mnist", split, tuple("0123456789"), size)
+
+
+def fashion_mnist(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:
+    """Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747): MNIST's format and sizes, ten kinds of clothing.
+
+    From ``root``, or where Debian's package ``dataset-fashion-mnist`` put it, or downloaded once by torchvision.
+    """
+    names = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+    if root is None and DEBIAN_FASHION_MNIST.is_dir():
+        root = str(DEBIAN_FASHION_MNIST)
+    if root is None:
+        from torchvision.datasets import FashionMNIST
+
+        cache = cache_folder()
+        folder = cache / "FashionMNIST" / "raw"
+        wanted = "the four files of Fashion-MNIST (train-images-idx3-ubyte.gz, …)"
+        download(lambda: FashionMNIST(cache, download=True), wanted, folder)
+        root = str(folder)
+    return read_idx_pair(Path(root), split, names, size)

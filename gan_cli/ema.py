@@ -1,0 +1,32 @@
+"""The exponential moving average of the generator's weights: what samples are drawn from."""
+
+import torch
+from torch import nn
+
+
+def decay(images: int, batch_size: int, half_life: float, ramp: float | None) -> float:
+    """The factor by which one update shrinks the past: ``0.5 ** (batch_size / half_life)``, half-life in images.
+
+    With ``ramp``, no half-life is longer than ``ramp`` times the ``images`` the generator was trained on so far: a
+    young average doesn't drag the untrained generator along (Karras et al. 2020, arXiv 2006.06676, appendix C). A
+    half-life of 0 is no averaging.
+    """
+    if ramp is not None:
+        half_life = min(half_life, ramp * images)
+    return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
+
+
+@torch.no_grad()
+def update(average: nn.Module, current: nn.Module, decay: float) -> None:
+    """``average <- decay * average + (1 - decay) * current`` for all parameters and floating buffers; others are copied.
+
+    The running statistics of batch normalisation are averaged too: they belong to the averaged weights.
+    """
+    averaged, latest = [], []
+    for old, new in zip(average.state_dict().values(), current.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            averaged.append(old)
+            latest.append(new)
+        else:
+            old.copy_(new)
+    torch._foreach_lerp_(averaged, latest, 1 - decay)

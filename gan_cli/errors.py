@@ -1,0 +1,21 @@
+"""What a person reads when something is wrong: one plain line, with what to type instead."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input, told in one line that says what is wrong and what to do. The commands end with status 2 on it."""
+
+
+class TrainingDiverged(Exception):
+    """A loss is no longer finite; nothing was saved since. The commands end with status 3 on it."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the nearest of ``choices``, or ``"; choose from a, b, c"`` when none is near."""
+    options = sorted(choices)
+    near = difflib.get_close_matches(word, options, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; choose from {', '.join(options)}"

@@ -1,0 +1,101 @@
+"""From generated tensors to pixels: uint8 images, grids, files and the animation of a run."""
+
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, features
+from torch import Tensor, nn
+from torchvision.utils import make_grid
+
+from gan_cli.files import write_atomic
+
+# Every forward pass of sampling has exactly this many latents, the last one padded: a batch of another size may be
+# rounded differently, and the same seed would not give the same bytes.
+TILE = 32
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] -> uint8, rounded to the nearest of the 256 levels."""
+    return images.float().add(1).mul(127.5).round_().clamp_(0, 255).byte()
+
+
+def block_size(batch_size: int) -> int:
+    """``batch_size`` rounded up to whole passes of :data:`TILE`."""
+    return math.ceil(batch_size / TILE) * TILE
+
+
+@torch.inference_mode()
+def generate(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> Iterator[Tensor]:
+    """Images of ``latents`` ``[N, z_dim]`` as uint8 ``[<= batch_size, C, H, W]`` blocks on the CPU, in order.
+
+    The generator runs in eval mode and float32, in passes of :data:`TILE`, so that an image depends on its latent and
+    its place alone, not on ``batch_size``, which is how many are given out at a time (rounded up to whole passes). The
+    generator's mode is put back at the end.
+    """
+    device = next(generator.parameters()).device
+    was_training = generator.training
+    generator.eval()
+    try:
+        for block in latents.split(block_size(batch_size)):
+            images = []
+            for z in block.split(TILE):
+                padded = torch.cat([z, z.new_zeros(TILE - len(z), z.shape[1])]) if len(z) < TILE else z
+                images.append(to_uint8(generator(padded.to(device)))[: len(z)].cpu())
+            yield torch.cat(images)
+    finally:
+        generator.train(was_training)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """A uint8 image ``[C, H, W]`` as a Pillow image: grey for one channel, RGB for three."""
+    array = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def grid(images: Tensor) -> Image.Image:
+    """uint8 images ``[N, C, H, W]`` in a near-square grid; small ones enlarged by a whole factor to be seen."""
+    enlarged = images.repeat_interleave(s := max(1, 64 // images.shape[2]), dim=2).repeat_interleave(s, dim=3)
+    tiled = make_grid(enlarged, nrow=math.ceil(math.sqrt(len(images))), padding=2, pad_value=0)
+    return to_pil(tiled[: images.shape[1]])  # make_grid turns grey into RGB
+
+
+def write_png(image: Image.Image, path: Path) -> None:
+    """Write ``image`` to ``path`` as PNG, atomically."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    write_atomic(path, buffer.getvalue())
+
+
+def write_npz(images: Tensor, path: Path) -> None:
+    """Write uint8 images ``[N, C, H, W]`` to ``path`` as a compressed ``.npz``, key ``images``, NHWC, atomically."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=images.permute(0, 2, 3, 1).contiguous().numpy())
+    write_atomic(path, buffer.getvalue())
+
+
+def write_animation(frames: list[Path], stem: Path) -> Path | None:
+    """An animation of picture files in their order: ``stem``.webp, or .gif where Pillow can't write WebP.
+
+    Long runs are thinned to about 100 frames; the last one stays for two seconds. None where there are no frames.
+    """
+    if not frames:
+        return None
+    step = math.ceil(len(frames) / 100)
+    chosen = frames[::step] if frames[::step][-1] == frames[-1] else [*frames[::step], frames[-1]]
+    pictures = [Image.open(path).convert("RGB") for path in chosen]
+    suffix = "webp" if features.check("webp") else "gif"
+    buffer = io.BytesIO()
+    durations = [150] * (len(pictures) - 1) + [2000]
+    pictures[0].save(
+        buffer, suffix, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **_QUALITY[suffix]
+    )
+    path = stem.with_suffix(f".{suffix}")
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+_QUALITY: dict[str, dict[str, int]] = {"webp": {"quality": 80, "method": 2}, "gif": {}}

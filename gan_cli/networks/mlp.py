@@ -1,0 +1,39 @@
+"""The multilayer perceptrons that tutorials train on MNIST: section 3 of Goodfellow et al. 2014 at its plainest."""
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor, nn
+
+
+class Generator(nn.Sequential):
+    """Latents ``[N, z_dim]`` -> 128 -> 256 -> 512 -> 1024 -> images ``[N, C, H, W]`` in [-1, 1].
+
+    LeakyReLU(0.2) after each layer, batch normalisation after all but the first, tanh at the end: the widths of Linder-
+    Norén's PyTorch-GAN ``gan.py``, in use in many tutorials.
+    """
+
+    def __init__(
+        self, image_shape: Sequence[int], z_dim: int, widths: Sequence[int] = (128, 256, 512, 1024), norm: bool = True
+    ) -> None:
+        layers: list[nn.Module] = []
+        for i, (fan_in, width) in enumerate(zip((z_dim, *widths[:-1]), widths, strict=True)):
+            normalised = norm and i > 0
+            layers.append(nn.Linear(fan_in, width, bias=not normalised))
+            if normalised:
+                layers.append(nn.BatchNorm1d(width))
+            layers.append(nn.LeakyReLU(0.2))
+        super().__init__(*layers, nn.Linear(widths[-1], prod(image_shape)), nn.Tanh(), nn.Unflatten(1, tuple(image_shape)))
+
+
+class Discriminator(nn.Sequential):
+    """Images ``[N, C, H, W]`` -> 512 -> 256 -> logits ``[N]``, LeakyReLU(0.2) between."""
+
+    def __init__(self, image_shape: Sequence[int], widths: Sequence[int] = (512, 256)) -> None:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for fan_in, width in zip((prod(image_shape), *widths[:-1]), widths, strict=True):
+            layers += [nn.Linear(fan_in, width), nn.LeakyReLU(0.2)]
+        super().__init__(*layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).squeeze(1)

@@ -1,0 +1,62 @@
+"""``gan-sample``: images from a checkpoint's generator."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from gan_cli import build, checkpoint, images
+from gan_cli.checkpoint import Checkpoint
+from gan_cli.errors import UserError
+from gan_cli.noise import sample_noise
+
+MODULE = {"ema": "ema", "raw": "generator"}
+
+
+def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str] = ()) -> nn.Module:
+    """The generator in a checkpoint, averaged (``ema``) or as last trained (``raw``), in eval mode, on the CPU.
+
+    It is rebuilt from this package's own networks; code that the configuration names elsewhere is refused unless its
+    package is in ``trust``.
+    """
+    try:
+        net = opened.config["net"]
+        facts = {"image_shape": tuple(opened.config["image_shape"])}
+        build.check_trusted(net, opened.path, trust)
+        generator = build.generator(net, facts)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{opened.path} doesn't describe a generator ({error}); give a checkpoint of gan-train") from error
+    checkpoint.load_module(opened, MODULE[weights], generator)
+    return generator.eval()
+
+
+def run(config: Mapping[str, Any]) -> Path:
+    """Draw ``n`` images and write them as ``out`` says; gives the path written."""
+    opened = checkpoint.read(config["ckpt"])
+    if config["labels"] is not None:
+        raise UserError(f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out")
+    device = build.device(config["device"])
+    generator = load_generator(opened, config["weights"], config["trust"]).to(device)
+    net, n = opened.config["net"], config["n"]
+    latents = sample_noise(net["prior"], n, net["z_dim"], rng=torch.Generator().manual_seed(config["seed"]))
+    out = Path(config["out"]).expanduser() if config["out"] else opened.path.parent.parent / "sample.png"
+    blocks = tqdm(
+        images.generate(generator, latents, config["batch_size"]),
+        total=-(-n // images.block_size(config["batch_size"])),
+        desc="sampling",
+        leave=False,
+        disable=None,
+    )
+    if out.suffix == ".png":
+        images.write_png(images.grid(torch.cat(list(blocks))), out)
+    elif out.suffix == ".npz":
+        images.write_npz(torch.cat(list(blocks)), out)
+    elif out.suffix:
+        raise UserError(f"out={out}: can't write {out.suffix}; use .png (a grid), .npz (an array), or a folder's name")
+    else:
+        for i, image in enumerate(image for block in blocks for image in block):
+            images.write_png(images.to_pil(image), out / f"{i:06d}.png")
+    return out

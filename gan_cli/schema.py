@@ -1,0 +1,225 @@
+"""The top-level keys of each command: types, defaults, ranges and what they mean; and the line that a mistake gets.
+
+Hydra checks names and types against these dataclasses while it composes, :func:`validate` checks the ranges, and
+:func:`explain` puts either's complaint into one line. Nothing here imports torch: a mistyped word is answered at once.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_cli.errors import UserError, did_you_mean
+
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def key(default: Any, help: str, **limits: Any) -> Any:
+    """A top-level key: its default, what ``--help`` says of it, and its limits: ``at_least``, ``above`` or ``choices``."""
+    factory = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**factory, metadata={"help": help, **limits})
+
+
+def group(help: str) -> Any:
+    """A key that a config group fills."""
+    return field(default=MISSING, metadata={"help": help, "group": True})
+
+
+@dataclass
+class Ema:
+    """The averaged generator, from which samples are drawn."""
+
+    half_life: float = key(10_000.0, "half-life in images; 0 for no averaging", at_least=0)
+    ramp: float | None = key(0.05, "no half-life longer than this part of the images so far; null for none", above=0)
+
+
+@dataclass
+class TrainConfig:
+    """``gan-train``."""
+
+    dataset: Any = group("what to learn")
+    net: Any = group("both networks; net/generator and net/discriminator mix them")
+    loss: Any = group("the adversarial loss")
+    penalty: Any = group("a penalty on the discriminator")
+    optimizer: Any = group("both optimizers; optimizer/generator and optimizer/discriminator mix them")
+    k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1)
+    steps: int = key(4000, "generator steps, all in all", at_least=1)
+    max_seconds: float | None = key(None, "stop after so many seconds of training; null for never", above=0)
+    batch_size: int = key(64, "images in a minibatch", at_least=1)
+    seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0)
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    precision: str = key("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
+    ema: Ema = key(Ema, "the averaged generator, from which samples are drawn: ema.half_life (images), ema.ramp")
+    log_every: int = key(100, "steps between lines of metrics.jsonl", at_least=1)
+    sample_every: int = key(200, "steps between sample grids", at_least=1)
+    checkpoint_every: int = key(1000, "steps between checkpoints", at_least=1)
+    samples: int = key(64, "images in a sample grid", at_least=1)
+    run_dir: str = key("outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}", "the run folder")
+    resume: str | None = key(None, "a run folder to go on with; auto: run_dir, if it holds a checkpoint")
+    trust: list[str] = key(list, "packages besides gan_cli that a resumed run's configuration may name")
+
+
+@dataclass
+class SampleConfig:
+    """``gan-sample``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    n: int = key(64, "how many images", at_least=1)
+    out: str | None = key(None, "FILE.png: a grid; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png")
+    seed: int = key(0, "of the noise", at_least=0)
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1)
+    labels: Any = key(None, "classes to draw, for a conditional generator")
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
+COMMANDS: dict[str, type] = {"train": TrainConfig, "sample": SampleConfig}
+
+
+def register() -> None:
+    """Tell Hydra of the schemas (``train_schema``, …) and of this package's two resolvers."""
+    for name, node in COMMANDS.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=node)
+    OmegaConf.register_new_resolver("keys_of", _describe_keys, replace=True)
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+
+
+def _describe_keys(command: str) -> str:
+    """The ``--help`` table of a command's keys: name, default, meaning."""
+    rows = []
+    for f in dataclasses.fields(COMMANDS[command]):
+        if f.metadata.get("group"):
+            continue
+        if f.default_factory is not dataclasses.MISSING:
+            shown = "[]" if f.default_factory is list else "…"
+        else:
+            shown = "PATH" if f.default == MISSING else "null" if f.default is None else str(f.default)
+        shown = "outputs/DATE/TIME" if "${" in shown else shown
+        rows.append(f"  {f.name + '=' + shown:<27} {f.metadata['help']}")
+    return "\n".join(rows)
+
+
+def _run_folder(run_dir: str, resume: str | None) -> str:
+    """Where a run writes: the folder it resumes, else ``run_dir``. Resolved before Hydra makes any folder."""
+    if resume is None or resume == "auto":
+        return run_dir
+    last = Path(resume).expanduser() / "checkpoints" / "last.safetensors"
+    if not last.is_file():
+        raise UserError(f"can't resume {resume}: {last} is missing; give a run folder, or resume=auto with run_dir=PATH")
+    return str(Path(resume).expanduser())
+
+
+def refuse_overwriting(config: DictConfig, folder: Path) -> None:
+    """UserError if ``folder`` holds a run or a sweep already, unless it is to be resumed."""
+    if config.resume is None and any((folder / name).exists() for name in ("checkpoints", "results.csv")):
+        raise UserError(f"{folder} holds a run already; add resume=auto to go on with it, or choose another run_dir")
+
+
+def validate(config: DictConfig, command: str) -> None:
+    """Check the values' ranges. UserError names the first key that is out of its range, and the range."""
+    _validate(config, COMMANDS[command], "")
+
+
+def _validate(config: DictConfig, node: type, prefix: str) -> None:
+    for f in dataclasses.fields(node):
+        name, limits = prefix + f.name, f.metadata
+        if f.default == MISSING and OmegaConf.is_missing(config, f.name):
+            raise UserError(f"{name} is needed: {name}=PATH, {limits['help']}")
+        value = config[f.name]
+        if dataclasses.is_dataclass(f.type) and isinstance(f.type, type):
+            _validate(value, f.type, f"{name}.")
+        elif value is None:
+            continue
+        elif "at_least" in limits and not value >= limits["at_least"]:
+            raise UserError(f"{name}={value} is too small: at least {limits['at_least']}")
+        elif "above" in limits and not value > limits["above"]:
+            raise UserError(f"{name}={value} is too small: more than {limits['above']}")
+        elif "choices" in limits and value not in limits["choices"]:
+            raise UserError(f"no {name} {value!r}" + did_you_mean(value, limits["choices"]))
+        elif f.name == "device" and not DEVICE.fullmatch(value):
+            raise UserError(f"no device {value!r}; choose from auto, cpu, cuda, cuda:N, mps")
+
+
+def config_groups() -> list[str]:
+    """The config groups that are shipped: dataset, net, net/generator, …"""
+    root = resources.files("gan_cli.configs")
+
+    def below(folder: Any, name: str) -> list[str]:
+        found = [name] if name else []
+        for child in folder.iterdir():
+            if child.is_dir() and not child.name.startswith("_"):
+                found += below(child, f"{name}/{child.name}" if name else child.name)
+        return found
+
+    return sorted(below(root, ""))
+
+
+def explain(error: BaseException, command: str) -> str | None:
+    """The one line that tells a person what was wrong with the input; None if ``error`` is not the input's fault."""
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return str(cause)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        parent, _, wanted = (error.missing_cfg_file or "").rpartition("/")
+        return f"no {parent} {wanted!r}" + did_you_mean(wanted, error.options)
+    if isinstance(error, InstantiationException):
+        return str(error.__cause__ or error).splitlines()[0]
+    if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
+        return _explain_composition(error, command)
+    if isinstance(error, HydraException):
+        return _explain_syntax(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; choose another place, or make room or rights there"
+    return None
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _explain_composition(error: BaseException, command: str) -> str:
+    """A key that doesn't exist, a group that doesn't, or a value of the wrong type."""
+    for cause in _chain(error):
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            name = str(cause.full_key)
+            if "not in" in str(cause):
+                return _unknown_key(name, cause.parent_node, command)
+            return f"{name}: {str(cause).splitlines()[0]}"
+    text = str(error).splitlines()[0]
+    if unmatched := re.match(r"Could not override '([^']+)'", text):
+        return _unknown_key(unmatched.group(1), None, command)
+    return text
+
+
+def _unknown_key(name: str, parent: Any, command: str) -> str:
+    prefix, _, last = name.rpartition(".")
+    if "/" in name or not prefix:
+        fields = [f.name for f in dataclasses.fields(COMMANDS[command])]
+        groups = [*config_groups(), "experiment"] if command == "train" else []
+        return f"no key {name!r}" + did_you_mean(name, {*fields, *groups})
+    siblings = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
+    near = did_you_mean(last, siblings) if siblings else ""
+    return f"no key {last!r} in {prefix}{near}"
+
+
+def _explain_syntax(error: HydraException) -> str:
+    """An override that Hydra can't parse, or a list of values without ``-m``."""
+    text = str(error)
+    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{ambiguous.group(1)} names several values: add -m to run them all, or quote it as a list"
+    return f"{' '.join(text.split())}; overrides are key=value, and a value with special characters is 'key=\"…\"'"
+
+
+register()

@@ -1,0 +1,126 @@
+"""``gan-train`` from a composed configuration to a finished run folder."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from gan_cli import build, checkpoint, loop
+from gan_cli.checkpoint import Checkpoint
+from gan_cli.errors import UserError
+from gan_cli.files import write_atomic
+from gan_cli.loop import Outcome
+from gan_cli.stats import read_metrics
+
+# What may differ from the run that is resumed: how long, where, and how often something is written. All else is the run.
+MAY_CHANGE = frozenset(
+    {"steps", "max_seconds", "device", "log_every", "sample_every", "checkpoint_every", "run_dir", "resume", "trust"}
+)
+
+
+def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:
+    """Train as ``config`` (plain data, resolved) says and write ``run_dir``.
+
+    ``overridden`` names the top-level keys that the command line set: on a resume they must be the run's own, unless
+    they :data:`MAY_CHANGE`.
+    """
+    resume = _to_resume(config["resume"], run_dir)
+    if resume:
+        config = _resumed(config, resume, overridden)
+        if resume.progress.step >= config["steps"]:
+            return _already_done(resume, config, run_dir)
+    device = build.device(config["device"])
+    torch.manual_seed(config["seed"])
+    dataset = build.dataset(config["dataset"])
+    facts = {"image_shape": dataset.image_shape, "pixel_mean": dataset.pixel_mean}
+    penalty, penalty_interval = build.penalty(config["penalty"])
+    make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
+    generator, discriminator = build.generator(config["net"], facts), build.discriminator(config["net"], facts)
+    loss = build.loss(config["loss"])
+    write_atomic(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    outcome = loop.train(
+        generator,
+        discriminator,
+        dataset,
+        loss,
+        make_optimizer_g,
+        make_optimizer_d,
+        run_dir=run_dir,
+        steps=config["steps"],
+        k=config["k"],
+        batch_size=config["batch_size"],
+        z_dim=config["net"]["z_dim"],
+        prior=config["net"]["prior"],
+        penalty=penalty,
+        penalty_interval=penalty_interval,
+        ema_half_life=config["ema"]["half_life"],
+        ema_ramp=config["ema"]["ramp"],
+        max_seconds=config["max_seconds"],
+        seed=config["seed"],
+        device=device,
+        bf16=build.bf16(config["precision"], device),
+        log_every=config["log_every"],
+        sample_every=config["sample_every"],
+        checkpoint_every=config["checkpoint_every"],
+        samples=config["samples"],
+        config={**config, "image_shape": list(dataset.image_shape)},
+        resume=resume,
+    )
+    _say_goodbye(outcome, run_dir)
+    return outcome
+
+
+def _to_resume(resume: str | None, run_dir: Path) -> Checkpoint | None:
+    """The checkpoint to go on from: of the folder that ``resume`` names, or, on ``auto``, of ``run_dir`` if it has one."""
+    if resume is None or (resume == "auto" and not (run_dir / "checkpoints" / "last.safetensors").is_file()):
+        return None
+    return checkpoint.read(run_dir)
+
+
+def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence[str]) -> dict[str, Any]:
+    """The configuration of the run in ``resume``, with what the command line changes of it. UserError if it mustn't."""
+    build.check_trusted(resume.config, resume.path, config["trust"])
+    resumed = {name: value for name, value in resume.config.items() if name in config}
+    for name in config if "experiment" in overridden else overridden:
+        if name in MAY_CHANGE:
+            resumed[name] = config[name]
+        elif name in config and config[name] != resumed[name]:
+            raise UserError(
+                f"{name} can't change when a run is resumed; leave it out, or start a new run (these may change: "
+                f"{', '.join(sorted(MAY_CHANGE - {'run_dir', 'resume', 'trust'}))})"
+            )
+    return resumed
+
+
+def _already_done(resume: Checkpoint, config: Mapping[str, Any], run_dir: Path) -> Outcome:
+    """The outcome of a run that is complete: what ``resume=auto`` finds when a finished command is typed again."""
+    done = resume.progress.step
+    if config["resume"] != "auto":
+        raise UserError(f"the run in {_shown(run_dir)} has done its {config['steps']:,} steps; add steps={2 * done}")
+    outcome = Outcome(done, read_metrics(run_dir)[-1], None)
+    _say_goodbye(outcome, run_dir)
+    return outcome
+
+
+def _say_goodbye(outcome: Outcome, run_dir: Path) -> None:
+    """The three lines at the end: where things are, how to sample, how to go on."""
+    shown = _shown(run_dir)
+    more = outcome.step if outcome.signum is None else None
+    steps = [] if more is None else [f"steps={2 * more}"]
+    print(f"step {outcome.step:,}: samples/, curves.png, training.webp and checkpoints/ are in {shown}")
+    print(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64'])}")
+    print(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *steps])}", flush=True)
+
+
+def _shown(folder: Path) -> str:
+    """``folder`` as short as it can be typed here."""
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+
+def _quoted(value: str) -> str:
+    """``value`` as Hydra's grammar reads it back: quoted where it holds more than plain path characters."""
+    plain = all(c.isalnum() or c in "/-_.+:" for c in value)
+    return value if plain else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
