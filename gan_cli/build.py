@@ -1,17 +1,20 @@
 """From a configuration to the objects it names: the only place where Hydra instantiates anything."""
 
 import inspect
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
-from torch import nn
+from hydra.utils import instantiate
+from torch import Tensor, nn
 
 from gan_cli.data import Dataset
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, did_you_mean
+from gan_cli.noise import PRIORS
 
 TRUSTED_OPTIMIZERS = frozenset(f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD", "RMSprop"))
 TRUSTED_MODULES = ("gan_cli.data", "gan_cli.networks", "gan_cli.losses", "gan_cli.penalties")
@@ -39,29 +42,55 @@ def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[s
         modules = (*TRUSTED_MODULES, *trust)
         if target not in TRUSTED_OPTIMIZERS and not any(target.startswith(f"{module}.") for module in modules):
             package = target.split(".")[0]
-            raise UserError(f"{source} names {target}, which is not part of gan-cli; if you trust it: trust=[{package}]")
+            raise UserError(
+                f"{source} names {target}, which is not part of gan-cli; if you trust it: trust=[{package}]"
+            )
     if "${" in str(config):
         raise UserError(f"{source} holds an unresolved ${{…}}, which gan-cli never writes; it is not to be trusted")
 
 
+def _target(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
+    """The function or class that ``node`` names."""
+    try:
+        return pkgutil.resolve_name(node["_target_"])
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{group}: can't find {node['_target_']}: {_one_line(error)}") from error
+
+
+def _check_types(node: Mapping[str, Any], target: Callable[..., Any], group: str) -> None:
+    """UserError where ``node`` gives a word for a number: what the annotations of ``target``'s parameters tell."""
+    for name, parameter in inspect.signature(target).parameters.items():
+        if name not in node:
+            continue
+        annotation = parameter.annotation
+        alternatives = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+        if not set(alternatives) <= {int, float, bool, str, type(None)}:
+            continue
+        accepted = (*alternatives, int) if float in alternatives else alternatives
+        if not isinstance(node[name], accepted) or (isinstance(node[name], bool) and bool not in accepted):
+            names = " or ".join("null" if a is type(None) else a.__name__ for a in alternatives)
+            raise UserError(f"{group}.{name}={node[name]} should be {names}")
+
+
 def _instantiate(node: Mapping[str, Any], group: str, **facts: Any) -> Any:
     """The object that a group's ``node`` names, given ``facts`` besides. UserError where name or arguments don't fit."""
+    _check_types(node, _target(node, group), group)
     try:
         return instantiate(dict(node), _convert_="all", **facts)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        reason = str(cause or error).splitlines()[0]
-        raise UserError(f"{group}: {reason}") from error
+        raise UserError(f"{group}: {_one_line(cause or error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> dict[str, Any]:
     """Those ``facts`` that the constructor named by ``node`` has parameters for."""
-    try:
-        wanted = inspect.signature(get_object(node["_target_"])).parameters
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{group}: can't find {node['_target_']}: {error}") from error
+    wanted = inspect.signature(_target(node, group)).parameters
     return {name: value for name, value in facts.items() if name in wanted and name not in node}
 
 
@@ -70,19 +99,45 @@ def dataset(node: Mapping[str, Any]) -> Dataset:
     return _instantiate(node, "dataset")
 
 
+def noise(net: Mapping[str, Any]) -> tuple[str, int]:
+    """The noise of a ``net`` group: its prior and its dimensions."""
+    prior, z_dim = net["prior"], net["z_dim"]
+    if prior not in PRIORS:
+        raise UserError(f"no net.prior {prior!r}" + did_you_mean(str(prior), PRIORS))
+    if not isinstance(z_dim, int) or z_dim < 1:
+        raise UserError(f"net.z_dim={z_dim} should be a whole number from 1 up")
+    return prior, z_dim
+
+
 def generator(net: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module:
     """The generator of a ``net`` group for data with these ``facts`` (image_shape, pixel_mean)."""
-    facts = {**facts, "z_dim": net["z_dim"]}
-    return _network(net["generator"], facts, "net.generator")
+    z_dim = noise(net)[1]
+    network = _network(net["generator"], {**facts, "z_dim": z_dim}, "net.generator")
+    _try_out(network, torch.zeros(2, z_dim), (2, *facts["image_shape"]), "net.generator")
+    return network
 
 
 def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module:
     """The discriminator of a ``net`` group."""
-    return _network(net["discriminator"], facts, "net.discriminator")
+    network = _network(net["discriminator"], facts, "net.discriminator")
+    _try_out(network, torch.zeros(2, *facts["image_shape"]), (2,), "net.discriminator")
+    return network
 
 
 def _network(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> nn.Module:
     return _instantiate(node, group, **_facts_wanted(node, facts, group))
+
+
+@torch.no_grad()
+def _try_out(network: nn.Module, inputs: Tensor, expected: tuple[int, ...], group: str) -> None:
+    """UserError unless ``network`` maps ``inputs`` to the ``expected`` shape: better told now than as step 1's traceback."""
+    try:
+        shape = tuple(network.eval()(inputs).shape)
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"{group} fails on an input of shape {list(inputs.shape)}: {_one_line(error)}") from error
+    if shape != expected:
+        raise UserError(f"{group} gives shape {list(shape)} where {list(expected)} is needed")
+    network.train()
 
 
 def loss(node: Mapping[str, Any]) -> Callable[..., Any]:
@@ -96,7 +151,7 @@ def penalty(node: Mapping[str, Any]) -> tuple[Callable[..., Any] | None, int]:
         return None, 1
     interval = node.get("interval", 1)
     if not isinstance(interval, int) or interval < 1:
-        raise UserError(f"penalty.interval={interval} is no whole number from 1 up")
+        raise UserError(f"penalty.interval={interval} should be a whole number from 1 up")
     return _bound({k: v for k, v in node.items() if k != "interval"}, "penalty"), interval
 
 
@@ -118,7 +173,8 @@ def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..
         try:
             make([nn.Parameter(torch.zeros(1))])
         except (TypeError, ValueError) as error:
-            raise UserError(f"{group}: {error}") from error
+            settings = {name: value for name, value in node[network].items() if not name.startswith("_")}
+            raise UserError(f"{group} can't be built from {settings}: {_one_line(error)}") from error
         makers.append(make)
     return makers[0], makers[1]
 
@@ -142,4 +198,8 @@ def bf16(precision: str, on: torch.device) -> bool:
         return precision == "bf16"
     if on.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if on.type == "cpu":
+        # torch before 2.9 doesn't tell what the CPU can do: float32 then.
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

@@ -97,7 +97,9 @@ def save(
         "config": dict(config),
         "param_groups": param_groups,
     }
-    content = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}, {"gan_cli": json.dumps(facts)})
+    # Copies: safetensors takes contiguous tensors only, and none that share memory, as tied weights do.
+    copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    content = safetensors.torch.save(copies, {"gan_cli": json.dumps(facts)})
     path = numbered(folder, progress.step)
     write_atomic(path, content)
     _link_last(path, content)
@@ -122,12 +124,16 @@ def read(location: str | Path) -> Checkpoint:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}); give a checkpoint of gan-train") from error
+        raise UserError(
+            f"{path} is not a readable safetensors file ({error}); give a checkpoint of gan-train"
+        ) from error
     try:
         facts = json.loads(metadata["gan_cli"])
         version = facts["format"]
         if version != FORMAT:
-            raise UserError(f"{path} has checkpoint format {version}, this version reads {FORMAT}; use a matching gan-cli")
+            raise UserError(
+                f"{path} has checkpoint format {version}, this version reads {FORMAT}; use a matching gan-cli"
+            )
         progress = Progress(int(facts["step"]), int(facts["images"]), float(facts["seconds"]))
         return Checkpoint(path, progress, dict(facts["config"]), dict(facts["param_groups"]))
     except (KeyError, TypeError, ValueError) as error:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image, features
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 
 from gan_cli.files import write_atomic
+from gan_cli.noise import sample_noise
 
 # Every forward pass of sampling has exactly this many latents, the last one padded: a batch of another size may be
 # rounded differently, and the same seed would not give the same bytes.
@@ -21,6 +21,13 @@ TILE = 32
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] -> uint8, rounded to the nearest of the 256 levels."""
     return images.float().add(1).mul(127.5).round_().clamp_(0, 255).byte()
+
+
+def latents(prior: str, n: int, z_dim: int, seed: int) -> Tensor:
+    """The first ``n`` latents of ``seed``, ``[n, z_dim]`` on the CPU: the same ones however many are asked for."""
+    rng = torch.Generator().manual_seed(seed)
+    tiles = [sample_noise(prior, TILE, z_dim, rng=rng) for _ in range(math.ceil(n / TILE))]
+    return torch.cat(tiles)[:n]
 
 
 def block_size(batch_size: int) -> int:
@@ -56,11 +63,21 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def grid(images: Tensor) -> Image.Image:
-    """uint8 images ``[N, C, H, W]`` in a near-square grid; small ones enlarged by a whole factor to be seen."""
-    enlarged = images.repeat_interleave(s := max(1, 64 // images.shape[2]), dim=2).repeat_interleave(s, dim=3)
-    tiled = make_grid(enlarged, nrow=math.ceil(math.sqrt(len(images))), padding=2, pad_value=0)
-    return to_pil(tiled[: images.shape[1]])  # make_grid turns grey into RGB
+def grid(batch: Tensor) -> Image.Image:
+    """uint8 images ``[N, C, H, W]`` in a near-square grid, row by row; small ones enlarged by a whole factor to be seen."""
+    factor, gap = max(1, 64 // batch.shape[2]), 2
+    pictures = [
+        to_pil(image).resize((factor * image.shape[2], factor * image.shape[1]), Image.Resampling.NEAREST)
+        for image in batch
+    ]
+    columns = math.ceil(math.sqrt(len(pictures)))
+    pitch_x, pitch_y = pictures[0].width + gap, pictures[0].height + gap
+    size = columns * pitch_x + gap, math.ceil(len(pictures) / columns) * pitch_y + gap
+    canvas = Image.new(pictures[0].mode, size)
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        canvas.paste(picture, (gap + column * pitch_x, gap + row * pitch_y))
+    return canvas
 
 
 def write_png(image: Image.Image, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Algorithm 1 of Goodfellow et al. 2014: minibatch training of a generator against a discriminator."""
 
+import contextlib
 import copy
 import dataclasses
 import math
@@ -68,7 +69,8 @@ def train(
     same machine. Raises TrainingDiverged when a loss or a weight is no longer finite; nothing such is saved.
     """
     device = torch.device(device)
-    generator.to(device), discriminator.to(device)
+    for network in (generator, discriminator):
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
     average = copy.deepcopy(generator).requires_grad_(False)
     optimizer_g, optimizer_d = make_optimizer_g(generator.parameters()), make_optimizer_d(discriminator.parameters())
     modules = {"generator": generator, "discriminator": discriminator, "ema": average}
@@ -84,9 +86,8 @@ def train(
 
     data = dataset.images.to(device)
     sampler = Sampler(len(data), seed, start.images, device)
-    grid_latents = sample_noise(prior, samples, z_dim, rng=torch.Generator().manual_seed(seed))
+    grid_latents = images.latents(prior, samples, z_dim, seed)
     stopwatch, window = Stopwatch(start.seconds, device), Window()
-    log, display = Log(run_dir, start.step), Display(start.step, steps, stopwatch, max_seconds)
     step, ticked, metrics = start.step, start, dict[str, float]()
 
     def noise() -> Tensor:
@@ -120,9 +121,12 @@ def train(
             figures.write_curves(run_dir)
         stopwatch.start()
 
-    if step == 0:
-        write_samples()
-    with stop_on_signal() as stop:
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(contextlib.closing(Log(run_dir, step)))
+        display = stack.enter_context(contextlib.closing(Display(step, steps, stopwatch, max_seconds)))
+        stop = stack.enter_context(stop_on_signal())
+        if step == 0:
+            write_samples()
         stopwatch.start()
         while step < steps:
             for _ in range(k):
@@ -158,6 +162,5 @@ def train(
             if last:
                 break
 
-    display.close(), log.close()
     images.write_animation(sorted((run_dir / "samples").glob("*.png")), run_dir / "training")
     return Outcome(step, metrics, stop.signum)

@@ -11,7 +11,6 @@ from tqdm import tqdm
 from gan_cli import build, checkpoint, images
 from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
-from gan_cli.noise import sample_noise
 
 MODULE = {"ema": "ema", "raw": "generator"}
 
@@ -28,7 +27,9 @@ def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str
         build.check_trusted(net, opened.path, trust)
         generator = build.generator(net, facts)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{opened.path} doesn't describe a generator ({error}); give a checkpoint of gan-train") from error
+        raise UserError(
+            f"{opened.path} doesn't describe a generator ({error}); give a checkpoint of gan-train"
+        ) from error
     checkpoint.load_module(opened, MODULE[weights], generator)
     return generator.eval()
 
@@ -37,15 +38,17 @@ def run(config: Mapping[str, Any]) -> Path:
     """Draw ``n`` images and write them as ``out`` says; gives the path written."""
     opened = checkpoint.read(config["ckpt"])
     if config["labels"] is not None:
-        raise UserError(f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out")
+        raise UserError(
+            f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out"
+        )
     device = build.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
-    net, n = opened.config["net"], config["n"]
-    latents = sample_noise(net["prior"], n, net["z_dim"], rng=torch.Generator().manual_seed(config["seed"]))
+    prior, z_dim = build.noise(opened.config["net"])
+    latents = images.latents(prior, config["n"], z_dim, config["seed"])
     out = Path(config["out"]).expanduser() if config["out"] else opened.path.parent.parent / "sample.png"
     blocks = tqdm(
         images.generate(generator, latents, config["batch_size"]),
-        total=-(-n // images.block_size(config["batch_size"])),
+        total=-(-len(latents) // images.block_size(config["batch_size"])),
         desc="sampling",
         leave=False,
         disable=None,

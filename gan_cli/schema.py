@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -113,7 +113,9 @@ def _run_folder(run_dir: str, resume: str | None) -> str:
         return run_dir
     last = Path(resume).expanduser() / "checkpoints" / "last.safetensors"
     if not last.is_file():
-        raise UserError(f"can't resume {resume}: {last} is missing; give a run folder, or resume=auto with run_dir=PATH")
+        raise UserError(
+            f"can't resume {resume}: {last} is missing; give a run folder, or resume=auto with run_dir=PATH"
+        )
     return str(Path(resume).expanduser())
 
 
@@ -129,6 +131,10 @@ def validate(config: DictConfig, command: str) -> None:
 
 
 def _validate(config: DictConfig, node: type, prefix: str) -> None:
+    known = {f.name for f in dataclasses.fields(node)}
+    for name in config:  # +name=value gets past Hydra's own check
+        if name not in known and (prefix or name != "hydra"):
+            raise UserError(f"no key {prefix + str(name)!r}" + did_you_mean(str(name), known))
     for f in dataclasses.fields(node):
         name, limits = prefix + f.name, f.metadata
         if f.default == MISSING and OmegaConf.is_missing(config, f.name):
@@ -170,12 +176,8 @@ def explain(error: BaseException, command: str) -> str | None:
     if isinstance(error, MissingConfigException) and error.options is not None:
         parent, _, wanted = (error.missing_cfg_file or "").rpartition("/")
         return f"no {parent} {wanted!r}" + did_you_mean(wanted, error.options)
-    if isinstance(error, InstantiationException):
-        return str(error.__cause__ or error).splitlines()[0]
-    if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
-        return _explain_composition(error, command)
-    if isinstance(error, HydraException):
-        return _explain_syntax(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_syntax(str(error)) or _explain_composition(error, command)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; choose another place, or make room or rights there"
     return None
@@ -214,12 +216,13 @@ def _unknown_key(name: str, parent: Any, command: str) -> str:
     return f"no key {last!r} in {prefix}{near}"
 
 
-def _explain_syntax(error: HydraException) -> str:
-    """An override that Hydra can't parse, or a list of values without ``-m``."""
-    text = str(error)
-    if ambiguous := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return f"{ambiguous.group(1)} names several values: add -m to run them all, or quote it as a list"
-    return f"{' '.join(text.split())}; overrides are key=value, and a value with special characters is 'key=\"…\"'"
+def _explain_syntax(text: str) -> str | None:
+    """What Hydra's own words on an override it can't read come to."""
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
+        return f"{several.group(1)} means several runs: add -m to do them all (a list is written key=[a,b])"
+    if unreadable := re.match(r"Error parsing override '(.*?)'\n", text):
+        return f"can't read {unreadable.group(1)!r}: write key=value, and 'key=\"value\"' round special characters"
+    return None
 
 
 register()

@@ -1,7 +1,6 @@
 """A run in numbers: what a tick reports, where it is kept, and how it is shown while it goes on."""
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -45,9 +45,13 @@ def _row(choices: dict[str, str], folders: Sequence[Path]) -> Row:
 def table(rows: Sequence[Row]) -> str:
     """The rows as text, columns aligned."""
     head = [*rows[0].choices, "runs", *METRICS]
-    body = [[*row.choices.values(), f"{row.finished}/{row.runs}", *(_cell(row, name) for name in METRICS)] for row in rows]
+    body = [
+        [*row.choices.values(), f"{row.finished}/{row.runs}", *(_cell(row, name) for name in METRICS)] for row in rows
+    ]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [head, *body])
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [head, *body]
+    )
 
 
 def _cell(row: Row, name: str) -> str:

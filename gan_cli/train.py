@@ -33,6 +33,7 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         if resume.progress.step >= config["steps"]:
             return _already_done(resume, config, run_dir)
     device = build.device(config["device"])
+    prior, z_dim = build.noise(config["net"])
     torch.manual_seed(config["seed"])
     dataset = build.dataset(config["dataset"])
     facts = {"image_shape": dataset.image_shape, "pixel_mean": dataset.pixel_mean}
@@ -52,8 +53,8 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         steps=config["steps"],
         k=config["k"],
         batch_size=config["batch_size"],
-        z_dim=config["net"]["z_dim"],
-        prior=config["net"]["prior"],
+        z_dim=z_dim,
+        prior=prior,
         penalty=penalty,
         penalty_interval=penalty_interval,
         ema_half_life=config["ema"]["half_life"],

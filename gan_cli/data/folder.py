@@ -30,7 +30,9 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
 def read_image(path: Path, size: int, channels: int) -> np.ndarray:
     """One image file -> uint8 ``[channels, size, size]``: upright, resized by its shorter side, centre-cropped."""
     with Image.open(path) as image:
-        image.draft("RGB" if channels == 3 else "L", (size, size))  # a JPEG decodes at 1/2, 1/4 or 1/8 where that will do
+        image.draft(
+            "RGB" if channels == 3 else "L", (size, size)
+        )  # a JPEG decodes at 1/2, 1/4 or 1/8 where that will do
         upright = ImageOps.exif_transpose(image)
         square = ImageOps.fit(to_channels(upright, channels), (size, size), Image.Resampling.BICUBIC)
     return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
@@ -79,5 +81,7 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     if unreadable:
         names = ", ".join(str(path.relative_to(top)) for path in unreadable[:5])
         more = ", …" if len(unreadable) > 5 else ""
-        log.warning("skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more)
+        log.warning(
+            "skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more
+        )
     return Dataset(torch.from_numpy(np.stack(images)))

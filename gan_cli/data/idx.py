@@ -30,7 +30,9 @@ def read_idx(path: Path) -> Tensor:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"can't read {path}: {error}; fetch the file again") from error
     if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise UserError(f"{path} is not an IDX file of unsigned bytes (it begins with {content[:4].hex() or 'nothing'})")
+        raise UserError(
+            f"{path} is not an IDX file of unsigned bytes (it begins with {content[:4].hex() or 'nothing'})"
+        )
     start = 4 + 4 * content[3]
     shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
     if len(content) - start != math.prod(shape):
@@ -46,7 +48,9 @@ def read_idx_pair(root: Path, split: str, class_names: tuple[str, ...], size: in
         for path in (root / f"{name}.gz", root / name):
             if path.is_file():
                 return path
-        raise UserError(f"{root} holds no {name}[.gz]; put the four IDX files there, or set dataset.root to their folder")
+        raise UserError(
+            f"{root} holds no {name}[.gz]; put the four IDX files there, or set dataset.root to their folder"
+        )
 
     images, labels = read_idx(find("images-idx3")), read_idx(find("labels-idx1"))
     if images.dim() != 3 or labels.shape != images.shape[:1]:

@@ -9,7 +9,9 @@ def _quarter(image_shape: Sequence[int]) -> tuple[int, int, int]:
     """(C, H/4, W/4). ValueError unless 4 divides both sides."""
     channels, height, width = image_shape
     if height % 4 or width % 4:
-        raise ValueError(f"conv needs sides divisible by 4, not {height}x{width}: add dataset.size={-(-height // 4) * 4}")
+        raise ValueError(
+            f"conv needs sides divisible by 4, not {height}x{width}: add dataset.size={-(-height // 4) * 4}"
+        )
     return channels, height // 4, width // 4
 
 

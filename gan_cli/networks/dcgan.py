@@ -50,7 +50,9 @@ class Generator(nn.Sequential):
                 nn.ReLU(),
             ]
             maps //= 2
-        super().__init__(*layers, nn.ConvTranspose2d(maps, image_shape[0], 4, stride=2, padding=1, bias=False), nn.Tanh())
+        super().__init__(
+            *layers, nn.ConvTranspose2d(maps, image_shape[0], 4, stride=2, padding=1, bias=False), nn.Tanh()
+        )
         self.apply(_initialise)
 
 

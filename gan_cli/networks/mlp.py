@@ -23,7 +23,9 @@ class Generator(nn.Sequential):
             if normalised:
                 layers.append(nn.BatchNorm1d(width))
             layers.append(nn.LeakyReLU(0.2))
-        super().__init__(*layers, nn.Linear(widths[-1], prod(image_shape)), nn.Tanh(), nn.Unflatten(1, tuple(image_shape)))
+        super().__init__(
+            *layers, nn.Linear(widths[-1], prod(image_shape)), nn.Tanh(), nn.Unflatten(1, tuple(image_shape))
+        )
 
 
 class Discriminator(nn.Sequential):

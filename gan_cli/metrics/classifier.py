@@ -1,0 +1,65 @@
+"""The digit classifier whose features MNIST samples are judged by. Trained by ``scripts/train_classifier.py``."""
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+WEIGHTS = Path(__file__).parent / "mnist_classifier.safetensors"
+
+
+def conv_block(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    """A convolution that keeps the image size, batch normalisation and a ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
+    )
+
+
+class Classifier(nn.Module):
+    """A convolutional digit classifier for float images N x 1 x 28 x 28 in [0, 1].
+
+    :meth:`features` gives the 128 post-ReLU activations that the last linear layer sees.
+    """
+
+    num_features = 128
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(
+            conv_block(1, 24, kernel_size=5),
+            nn.MaxPool2d(2),  # 14 x 14
+            conv_block(24, 48, kernel_size=3),
+            conv_block(48, 48, kernel_size=3),
+            nn.MaxPool2d(2),  # 7 x 7
+            conv_block(48, 96, kernel_size=3),
+            nn.MaxPool2d(2),  # 3 x 3
+            nn.Flatten(),
+            nn.Linear(96 * 3 * 3, self.num_features),
+            nn.ReLU(),
+        )
+        self.classify = nn.Linear(self.num_features, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The N x 128 penultimate features of the images."""
+        return self.embed(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The N x 10 class logits of the images."""
+        return self.classify(self.features(images))
+
+
+def load_classifier() -> Classifier:
+    """The shipped classifier, in eval mode: 99.70% accurate on MNIST's test images."""
+    classifier = Classifier()
+    classifier.load_state_dict(safetensors.torch.load_file(WEIGHTS))
+    return classifier.eval()
+
+
+@torch.inference_mode()
+def mnist_features(images: Tensor, batch_size: int = 1000) -> Tensor:
+    """The shipped classifier's 128 features of uint8 images ``[N, 1, 28, 28]``, float64 ``[N, 128]``."""
+    classifier = load_classifier()
+    return torch.cat([classifier.features(batch / 255).double() for batch in images.split(batch_size)])

@@ -1,0 +1,30 @@
+"""Shared pieces: a dataset and networks small enough for many runs, and a way to call the installed commands."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gan_cli.data import Dataset
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Dataset:
+    """100 random 8x8 grey images."""
+    rng = torch.Generator().manual_seed(0)
+    return Dataset(torch.randint(0, 256, (100, 1, 8, 8), dtype=torch.uint8, generator=rng))
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Run an installed command in a folder of its own: ``command("gan-train", "k=2")``."""
+
+    def run(name: str, *arguments: str, cwd: Path = tmp_path, **options) -> subprocess.CompletedProcess:
+        executable = Path(sys.executable).parent / name
+        return subprocess.run([executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, **options)
+
+    return run

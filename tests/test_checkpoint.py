@@ -1,0 +1,137 @@
+"""Checkpoints as data: what is refused, and how."""
+
+import json
+import pickle
+
+import pytest
+import safetensors.torch
+import torch
+
+from gan_cli import build, checkpoint, files
+from gan_cli.errors import UserError
+from gan_cli.networks import mlp
+from gan_cli.sample import load_generator
+
+NET = {
+    "generator": {"_target_": "gan_cli.networks.mlp.Generator", "widths": [8], "norm": True},
+    "discriminator": {"_target_": "gan_cli.networks.mlp.Discriminator", "widths": [8]},
+    "z_dim": 4,
+    "prior": "normal",
+}
+
+
+def _save(folder, net=NET, **extra):
+    torch.manual_seed(0)
+    generator = mlp.Generator((1, 8, 8), 4, widths=(8,))
+    config = {"net": net, "image_shape": [1, 8, 8], **extra}
+    modules = {"generator": generator, "ema": generator}
+    return checkpoint.save(
+        folder / "checkpoints", checkpoint.Progress(7, 70, 1.5), config, modules, {}, torch.device("cpu")
+    )
+
+
+def test_a_checkpoint_comes_back_by_file_and_by_folder(tmp_path):
+    path = _save(tmp_path)
+    assert path.name == "00000007.safetensors"
+    for location in (tmp_path, path):
+        opened = checkpoint.read(location)
+        assert opened.progress == checkpoint.Progress(7, 70, 1.5)
+        assert load_generator(opened)(torch.zeros(2, 4)).shape == (2, 1, 8, 8)
+
+
+def test_last_is_replaced_and_the_older_one_kept(tmp_path):
+    folder, config, nothing = tmp_path / "checkpoints", {}, torch.device("cpu")
+    for step in (1, 2):
+        weights = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(weights.weight, step)
+        checkpoint.save(folder, checkpoint.Progress(step), config, {"ema": weights}, {}, nothing)
+    values = {p.name: safetensors.torch.load_file(p)["ema.weight"].item() for p in folder.iterdir()}
+    assert values == {"00000001.safetensors": 1, "00000002.safetensors": 2, "last.safetensors": 2}
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    files.write_atomic(path, b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_is_no_checkpoint_is_told(tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(UserError, match="no such checkpoint"):
+        checkpoint.read(path)
+    with pytest.raises(UserError, match="no checkpoint in"):
+        checkpoint.read(tmp_path)
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="not a checkpoint of gan-train"):
+        checkpoint.read(path)
+    for facts in ("[]", "{", json.dumps({"format": 1}), json.dumps({"format": 1, "step": "x"})):
+        safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"gan_cli": facts})
+        with pytest.raises(UserError, match="not a checkpoint of gan-train"):
+            checkpoint.read(path)
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"gan_cli": json.dumps({"format": 99})})
+    with pytest.raises(UserError, match="format 99"):
+        checkpoint.read(path)
+
+
+class Payload:
+    """Unpickled, it would make the canary."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return (open, (str(self.canary), "w"))
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path):
+    path, canary = tmp_path / "x.pt", tmp_path / "canary"
+    path.write_bytes(pickle.dumps(Payload(canary)))
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        checkpoint.read(path)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "torch.load", "gan_cli_evil.Generator", "gan_cli.files.write_atomic", "builtins.eval"]
+)
+def test_a_target_outside_the_package_is_refused(tmp_path, target):
+    net = {**NET, "generator": {"_target_": target, "command": "touch canary"}}
+    opened = checkpoint.read(_save(tmp_path, net))
+    with pytest.raises(UserError, match=f"names {target}, which is not part of gan-cli"):
+        load_generator(opened)
+
+
+def test_a_target_hidden_deeper_and_interpolations_are_refused(tmp_path):
+    hidden = {**NET, "generator": {**NET["generator"], "widths": [{"_target_": "os.system", "command": "true"}]}}
+    with pytest.raises(UserError, match=r"names os\.system"):
+        load_generator(checkpoint.read(_save(tmp_path / "a", hidden)))
+    leaking = {**NET, "generator": {**NET["generator"], "widths": "${oc.env:HOME}"}}
+    with pytest.raises(UserError, match="unresolved"):
+        load_generator(checkpoint.read(_save(tmp_path / "b", leaking)))
+
+
+def test_trust_admits_a_package_by_its_whole_name(tmp_path):
+    config = {"net": {"generator": {"_target_": "mine.Generator"}}}
+    build.check_trusted(config, tmp_path, ["mine"])
+    with pytest.raises(UserError, match=r"trust=\[mine\]"):
+        build.check_trusted(config, tmp_path, ["min"])
+
+
+def test_weights_that_do_not_fit_are_told(tmp_path):
+    wider = {**NET, "generator": {**NET["generator"], "widths": [9]}}
+    with pytest.raises(UserError, match="doesn't fit its configuration"):
+        load_generator(checkpoint.read(_save(tmp_path, wider)))
+
+
+def test_a_configuration_without_a_generator_is_told(tmp_path):
+    for net in ({}, [], None, {"generator": 3, "z_dim": 4, "prior": "normal"}):
+        with pytest.raises(UserError):
+            load_generator(checkpoint.read(_save(tmp_path, net)))

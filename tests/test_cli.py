@@ -1,0 +1,301 @@
+"""The installed commands, as a person types them, from a foreign folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+FAST = ["net=mlp", "batch_size=16", "log_every=5", "sample_every=10", "checkpoint_every=10"]
+
+
+def _pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of ten steps."""
+    folder = tmp_path_factory.mktemp("foreign")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "gan-train", *FAST, "steps=10", "k=2", "run_dir=my run"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "my run", done
+
+
+def test_a_run_writes_its_folder_and_ends_with_three_lines(run):
+    run_dir, done = run
+    assert {path.name for path in run_dir.iterdir() if "tfevents" not in path.name} == {
+        ".hydra", "config.yaml", "metrics.jsonl", "samples", "checkpoints", "curves.png", "training.webp"
+    }  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["step 5/10", "step 10/10", "step 10", "to sample", "to go on"]
+    assert lines[-2].endswith("""gan-sample 'ckpt="my run"' n=64""")
+    assert lines[-1].endswith("""gan-train 'resume="my run"' steps=20""")
+    assert done.stderr == ""
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert (config["k"], config["net"]["generator"]["_target_"]) == (2, "gan_cli.networks.mlp.Generator")
+
+
+def test_the_lines_at_the_end_can_be_typed(run, command):
+    run_dir, _ = run
+    sampled = command("gan-sample", 'ckpt="my run"', "n=5", "out=grid.png", cwd=run_dir.parent)
+    assert sampled.returncode == 0, sampled.stderr
+    assert sampled.stdout == "grid.png\n"
+    assert _pixels(run_dir.parent / "grid.png").shape == (2 * 58 + 2, 3 * 58 + 2)
+
+
+def test_samples_are_the_same_bytes_whatever_the_batch_size(run, command, tmp_path):
+    run_dir, _ = run
+    for name, batch_size in (("a", 1), ("b", 50)):
+        done = command(
+            "gan-sample", f'ckpt="{run_dir}"', "n=70", f"out={name}.npz", f"batch_size={batch_size}", "seed=3"
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    images = np.load(tmp_path / "a.npz")["images"]
+    assert (images.shape, images.dtype) == ((70, 28, 28, 1), np.uint8)
+
+    for name, weights in (("folder", "ema"), ("raw", "raw")):
+        done = command("gan-sample", f'ckpt="{run_dir}/checkpoints/00000010.safetensors"', "n=3", f"out={name}", "seed=3",
+                       f"weights={weights}")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert sorted(p.name for p in (tmp_path / name).iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    assert np.array_equal(_pixels(tmp_path / "folder" / "000002.png"), images[2, :, :, 0])
+    assert not np.array_equal(_pixels(tmp_path / "raw" / "000002.png"), images[2, :, :, 0])
+
+
+def test_a_run_stopped_and_resumed_equals_one_left_alone(command, tmp_path):
+    assert command("gan-train", *FAST, "steps=12", "run_dir=whole").returncode == 0
+    assert command("gan-train", *FAST, "steps=7", "run_dir=parts").returncode == 0
+    resumed = command("gan-train", "resume=parts", "steps=12")
+    assert resumed.returncode == 0, resumed.stderr
+    whole, parts = (load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert yaml.safe_load((tmp_path / "parts" / "config.yaml").read_text())["steps"] == 12
+
+    again = command("gan-train", *FAST, "steps=12", "run_dir=parts", "resume=auto")  # complete: nothing left to do
+    assert again.returncode == 0, again.stderr
+    assert "step 12: samples/" in again.stdout
+
+    changed = command("gan-train", "resume=parts", "steps=20", "loss=minimax")
+    assert (changed.returncode, changed.stderr.count("\n")) == (2, 1)
+    assert "loss can't change" in changed.stderr
+
+
+def test_ctrl_c_saves_and_ends_with_the_lines(tmp_path):
+    executable = Path(sys.executable).parent / "gan-train"
+    process = subprocess.Popen(
+        [executable, *FAST, "steps=1000000", "run_dir=run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run" / "metrics.jsonl").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == b""
+    last = out.decode().splitlines()[-3:]
+    assert [line.split(":")[0] for line in last[1:]] == ["to sample", "to go on"]
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").is_file()
+
+
+def test_a_sweep_ends_with_a_table(command, tmp_path):
+    done = command("gan-train", "-m", *FAST, "loss=minimax,nonsaturating", "seed=0,1", "steps=5", "run_dir=sweep")
+    assert done.returncode == 0, done.stderr
+    head, first, second = done.stdout.split("\n\n")[-2].splitlines()
+    assert head.split()[:3] == ["loss", "runs", "value"]
+    assert first.split()[:2] == ["minimax", "2/2"]
+    assert second.split()[:2] == ["nonsaturating", "2/2"]
+    assert "±" in first
+    rows = (tmp_path / "sweep" / "results.csv").read_text().splitlines()
+    assert rows[0].startswith("loss,finished,runs,value_mean,value_std,")
+    values = [
+        json.loads((tmp_path / "sweep" / n / "metrics.jsonl").read_text().splitlines()[-1])["value"] for n in "01"
+    ]
+    mean, std = map(float, rows[1].split(",")[3:5])
+    assert mean == pytest.approx(np.mean(values))
+    assert std == pytest.approx(np.std(values, ddof=1))
+
+
+def test_a_bad_combination_does_not_cost_a_sweep_the_others(command):
+    done = command("gan-train", "-m", *FAST, "k=0,1", "steps=5")
+    assert done.returncode == 2
+    assert "gan-train: k=0 is too small: at least 1" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "0/1" in done.stdout
+    assert "1/1" in done.stdout
+
+
+WRONG = [
+    (["lss=minimax"], "no key 'lss'; did you mean 'loss'?"),
+    (["+lss=minimax"], "no key 'lss'; did you mean 'loss'?"),
+    (["loss=minmax"], "no loss 'minmax'; did you mean 'minimax'?"),
+    (["net/generater=mlp"], "no key 'net/generater'; did you mean 'net/generator'?"),
+    (["optimizer.lrr=1"], "no key 'lrr' in optimizer; did you mean 'lr'?"),
+    (["experiment=nothing"], "no experiment 'nothing'"),
+    (["k=0"], "k=0 is too small: at least 1"),
+    (["k=two"], "k: Value 'two'"),
+    (["k=1,2"], "add -m"),
+    (["k"], "write key=value"),
+    (["batch_size=-1"], "batch_size=-1 is too small"),
+    (["precision=fp64"], "no precision 'fp64'; choose from auto, bf16, fp32"),
+    (["device=gpu"], "no device 'gpu'; choose from auto, cpu"),
+    (["optimizer.lr=-1"], "Invalid learning rate"),
+    (["penalty.gamma=high"], "penalty.gamma=high should be float"),
+    (["penalty.interval=0"], "penalty.interval=0 should be a whole number"),
+    (["net.prior=cauchy"], "no net.prior 'cauchy'"),
+    (["net=dcgan"], "add dataset.size=32"),
+    (["+loss.smoothing=1"], "nonsaturating has no option 'smoothing'"),
+    (["loss._target_=gan_cli.losses.nothing"], "can't find gan_cli.losses.nothing"),
+    (["dataset=folder"], "needs dataset.root=PATH"),
+    (["dataset=folder", "dataset.root=nowhere"], "nowhere is not a folder"),
+    (["dataset.root=nowhere"], "holds no train-images"),
+    (["resume=nowhere"], "can't resume nowhere"),
+    (["run_dir=/dev/null/x"], "Not a directory"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistake_gets_one_line_and_status_2_and_leaves_nothing(command, tmp_path, arguments, line):
+    done = command("gan-train", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert line in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_is_told(command):
+    done = command("gan-train", "device=cuda")
+    assert done.returncode == 2
+    assert "torch finds no cuda device here; use device=cpu" in done.stderr
+
+
+WRONG_SAMPLES = [
+    ([], "ckpt is needed"),
+    (["ckpt=nowhere"], "no such checkpoint: nowhere"),
+    (["ckpt=."], "no checkpoint in ."),
+    (["ckpt=x", "n=0"], "n=0 is too small"),
+    (["ckpt=x", "weights=best"], "no weights 'best'; choose from ema, raw"),
+    (["ckpt=x", "nn=3"], "no key 'nn'; did you mean 'n'?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "line"), WRONG_SAMPLES)
+def test_mistyped_samples_get_one_line(command, arguments, line):
+    done = command("gan-sample", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert line in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [("out=x.jpg", "can't write .jpg"), ("labels=[1]", "not conditional"), ("device=cuda:7", "device")],
+)
+def test_samples_that_cannot_be_written_get_one_line(run, command, argument, line):
+    done = command("gan-sample", f'ckpt="{run[0]}"', argument)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert line in done.stderr
+
+
+def test_a_finished_run_is_not_overwritten(run, command):
+    run_dir, _ = run
+    before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+    done = command("gan-train", *FAST, f'run_dir="{run_dir}"')
+    assert done.returncode == 2
+    assert "holds a run already; add resume=auto" in done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+
+
+def test_hydra_full_error_shows_the_traceback(command):
+    done = command("gan-train", "optimizer.lr=-1", env={**os.environ, "HYDRA_FULL_ERROR": "1"})
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["loss=minmax"], ["k=0"]])
+def test_help_and_mistakes_are_answered_without_torch(tmp_path, arguments):
+    code = "import sys; sys.argv = ['gan-train', *sys.argv[1:]]\nfrom gan_cli import cli\ntry: cli.train()\n"
+    code += "except SystemExit: pass\nprint('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "False", done.stderr
+
+
+def test_help_names_groups_and_keys(command):
+    done = command("gan-train", "--help")
+    assert done.returncode == 0
+    for word in ("dataset: cifar10, fashion_mnist, folder, mnist", "loss: minimax, nonsaturating", "max_seconds=null"):
+        assert word in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_an_image_folder_end_to_end(command, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    done = command("gan-train", "dataset=folder", "dataset.root=.", "dataset.size=32", "net=dcgan", "net.generator.width=4",
+                   "net.discriminator.width=4", "steps=2", "batch_size=8", "samples=4", "run_dir=run")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert _pixels(tmp_path / "run" / "samples" / "00000002.png").shape == (2 * 66 + 2, 2 * 66 + 2, 3)
+
+
+OWN = """
+import torch
+from torch import nn
+from gan_cli.data import Dataset
+
+def least_squares(real_logits, fake_logits, target: float = 1.0):
+    return (real_logits - target) ** 2 + fake_logits**2, (fake_logits - target) ** 2
+
+def stripes(n: int = 32):
+    return Dataset(torch.arange(n * 64).remainder(256).to(torch.uint8).reshape(n, 1, 8, 8))
+
+class Generator(nn.Sequential):
+    def __init__(self, image_shape, z_dim):
+        super().__init__(nn.Linear(z_dim, 64), nn.Tanh(), nn.Unflatten(1, image_shape))
+"""
+
+
+def test_a_loss_a_dataset_and_a_network_of_ones_own(command, tmp_path):
+    """A function or class and a YAML file each, outside the package, as the README shows."""
+    (tmp_path / "mine.py").write_text(OWN)
+    for group, name, text in [
+        ("loss", "least_squares", "_target_: mine.least_squares\n_partial_: true\ntarget: 1.0\n"),
+        ("dataset", "stripes", "_target_: mine.stripes\nn: 32\n"),
+        ("net/generator", "linear", "_target_: mine.Generator\n"),
+    ]:
+        folder = tmp_path / "my_configs" / group
+        folder.mkdir(parents=True)
+        (folder / f"{name}.yaml").write_text(text)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    own = ["--config-dir", "my_configs", "loss=least_squares", "dataset=stripes", "net=mlp", "net/generator=linear"]
+    done = command("gan-train", *own, "loss.target=0.9", "steps=5", "batch_size=8", "run_dir=run", env=env)
+    assert done.returncode == 0, done.stderr
+
+    stranger = command("gan-sample", "ckpt=run", "n=4", env=env)
+    assert stranger.returncode == 2
+    assert "names mine.Generator, which is not part of gan-cli; if you trust it: trust=[mine]" in stranger.stderr
+    assert command("gan-sample", "ckpt=run", "n=4", "trust=[mine]", env=env).returncode == 0
+    assert command("gan-train", "resume=run", "steps=6", env=env).returncode == 2
+    assert command("gan-train", "resume=run", "steps=6", "trust=[mine]", env=env).returncode == 0

@@ -1,0 +1,72 @@
+"""Every YAML file composes and binds; a file that is forgotten is counted."""
+
+import pytest
+from conftest import CONFIGS
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from gan_cli import build, schema
+
+COUNTS = {
+    ".": 2,
+    "dataset": 4,
+    "experiment": 2,
+    "loss": 2,
+    "net": 4,
+    "net/discriminator": 4,
+    "net/generator": 4,
+    "optimizer": 4,
+    "optimizer/discriminator": 4,
+    "optimizer/generator": 4,
+    "penalty": 2,
+}
+FILES = {str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml")}
+CHOICES = sorted(name for name in FILES if "/" in name)
+
+
+def _compose(*overrides):
+    with initialize_config_module("gan_cli.configs", version_base="1.3"):
+        return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+
+
+def test_every_file_is_counted():
+    found = {}
+    for name in FILES:
+        parent = name.rpartition("/")[0] or "."
+        found[parent] = found.get(parent, 0) + 1
+    assert found == COUNTS
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_and_binds(choice):
+    group, _, name = choice.rpartition("/")
+    overrides = [f"{group}={name}"]
+    config = _compose(*overrides)
+    facts = {"image_shape": (1, 32, 32)}
+    assert build.generator(config["net"], facts)
+    assert build.discriminator(config["net"], facts)
+    assert build.loss(config["loss"])
+    assert build.penalty(config["penalty"])
+    assert build.optimizers(config["optimizer"])
+    build._check_types(config["dataset"], build._target(config["dataset"], "dataset"), "dataset")
+    if group == "experiment":
+        assert config != _compose(), "no effect: is its '# @package _global_' missing?"
+
+
+def test_the_choice_lands_where_it_should():
+    config = _compose(
+        "net/discriminator=mlp", "optimizer/generator=sgd", "optimizer.discriminator.lr=0.5", "penalty=none"
+    )
+    assert config["net"]["discriminator"]["_target_"] == "gan_cli.networks.mlp.Discriminator"
+    assert config["net"]["generator"]["_target_"] == "gan_cli.networks.conv.Generator"
+    assert config["optimizer"]["generator"]["_target_"] == "torch.optim.SGD"
+    assert config["optimizer"]["discriminator"]["_target_"] == "torch.optim.Adam"
+    assert config["optimizer"]["discriminator"]["lr"] == 0.5
+    assert build.penalty(config["penalty"]) == (None, 1)
+
+
+def test_the_help_names_every_key():
+    for command, node in schema.COMMANDS.items():
+        text = schema._describe_keys(command)
+        for name in node.__dataclass_fields__:
+            assert name in text or node.__dataclass_fields__[name].metadata.get("group")

@@ -1,0 +1,277 @@
+"""Algorithm 1, counted; and the promise that a run stopped and resumed is the run left alone, bit for bit."""
+
+import copy
+import json
+import math
+import signal
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gan_cli import checkpoint, loop, losses, penalties, stats
+from gan_cli.errors import TrainingDiverged
+from gan_cli.networks import conv, maxout, mlp
+from gan_cli.stats import read_metrics
+
+ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99), fused=True)
+SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.5)
+
+
+def _train(tiny, run_dir, networks=mlp, *, steps, make_optimizer=ADAM, loss=losses.nonsaturating, **options):
+    torch.manual_seed(0)
+    generator = networks.Generator(tiny.image_shape, 6)
+    discriminator = networks.Discriminator(tiny.image_shape)
+    defaults = {"batch_size": 16, "z_dim": 6, "samples": 4, "log_every": 2, "sample_every": 4, "checkpoint_every": 3}
+    return loop.train(
+        generator,
+        discriminator,
+        tiny,
+        loss,
+        make_optimizer,
+        make_optimizer,
+        run_dir=run_dir,
+        steps=steps,
+        **{**defaults, **options},
+    )
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_each_step_is_k_updates_of_d_then_one_of_g(tiny, tmp_path, k, monkeypatch):
+    order = []
+
+    class Recorder(torch.optim.SGD):
+        def __init__(self, name, parameters):
+            super().__init__(parameters, lr=0.01)
+            self.name = name
+
+        def step(self):
+            order.append(self.name)
+            return super().step()
+
+    names = iter(["G", "D"])
+    outcome = _train(tiny, tmp_path, steps=3, k=k, make_optimizer=lambda p: Recorder(next(names), p))
+    assert order == (["D"] * k + ["G"]) * 3
+    assert outcome.step == 3
+    assert outcome.metrics["images"] == 3 * k * 16
+
+
+def test_every_update_has_fresh_noise_and_fresh_data(tiny, tmp_path, monkeypatch):
+    drawn, noises = [], []
+    original_draw, original_noise = loop.Sampler.draw, loop.sample_noise
+
+    def draw(self, n):
+        drawn.append(original_draw(self, n))
+        return drawn[-1]
+
+    def noise(prior, n, z_dim, device="cpu", rng=None):
+        z = original_noise(prior, n, z_dim, device, rng)
+        if rng is None:
+            noises.append(z)
+        return z
+
+    monkeypatch.setattr(loop.Sampler, "draw", draw)
+    monkeypatch.setattr(loop, "sample_noise", noise)
+    _train(tiny, tmp_path, steps=3, k=2)
+    assert len(drawn) == 6
+    assert len(torch.cat(drawn).unique()) == 96  # of 100: no image twice within the epoch
+    assert len(noises) == 9  # 2 for D, 1 for G
+    assert len({z.sum().item() for z in noises}) == 9
+
+
+def test_one_step_of_sgd_is_the_equations_written_out(tiny, tmp_path):
+    """k=1, SGD, no averaging: both networks after one step against plain autograd on equation 1 and section 3."""
+    torch.manual_seed(0)
+    generator = maxout.Generator(tiny.image_shape, 6, width=8)
+    discriminator = mlp.Discriminator(tiny.image_shape, widths=(8,))
+    expected_g, expected_d = copy.deepcopy(generator), copy.deepcopy(discriminator)
+    sgd = partial(torch.optim.SGD, lr=0.5)
+    torch.manual_seed(1)
+    loop.train(
+        generator, discriminator, tiny, losses.nonsaturating, sgd, sgd,
+        run_dir=tmp_path, steps=1, batch_size=10, z_dim=6, ema_half_life=0, seed=5,
+    )  # fmt: skip
+
+    torch.manual_seed(1)
+    x = tiny.images[loop.Sampler(100, seed=5).draw(10)].double() / 127.5 - 1
+    z_d, z_g = torch.randn(10, 6), torch.randn(10, 6)
+    expected_g, expected_d = expected_g.double(), expected_d.double()
+    value = (
+        torch.log(expected_d(x).sigmoid()).mean() + torch.log(1 - expected_d(expected_g(z_d.double())).sigmoid()).mean()
+    )
+    for p, g in zip(expected_d.parameters(), torch.autograd.grad(value, list(expected_d.parameters())), strict=True):
+        p.data += 0.5 * g  # D ascends V
+    gain = torch.log(expected_d(expected_g(z_g.double())).sigmoid()).mean()
+    for p, g in zip(expected_g.parameters(), torch.autograd.grad(gain, list(expected_g.parameters())), strict=True):
+        p.data += 0.5 * g  # G ascends log D(G(z))
+    for trained, expected in ((generator, expected_g), (discriminator, expected_d)):
+        for a, b in zip(trained.parameters(), expected.parameters(), strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-6)
+    (row,) = read_metrics(tmp_path)
+    assert row["value"] == pytest.approx(value.item(), rel=1e-4)
+
+
+def test_a_lazy_penalty_is_taken_every_interval_and_weighs_as_much_more(tiny, tmp_path):
+    calls = []
+
+    def penalty(discriminator, real, fake):
+        calls.append((real.shape, fake.shape))
+        return penalties.r1(discriminator, real, fake)
+
+    _train(tiny, tmp_path, steps=10, penalty=penalty, penalty_interval=4)
+    assert calls == [((16, 1, 8, 8), (16, 1, 8, 8))] * 2
+
+    def constant(discriminator, real, fake):  # pushes D's last bias, and nothing else, by its weight
+        return next(reversed(list(discriminator.parameters()))).expand(len(real))
+
+    def flat(real_logits, fake_logits):
+        return 0 * real_logits, 0 * fake_logits
+
+    finals = {}
+    for interval in (1, 4):
+        run_dir = tmp_path / str(interval)
+        sgd = partial(torch.optim.SGD, lr=0.1)
+        _train(tiny, run_dir, steps=8, loss=flat, make_optimizer=sgd, penalty=constant, penalty_interval=interval)
+        finals[interval] = load_file(checkpoint.find(run_dir))["discriminator.5.bias"]
+    torch.testing.assert_close(finals[1], finals[4])
+
+
+CASES = {
+    "mlp, fused Adam": (mlp, {}),
+    "conv, R1, k=2": (conv, {"k": 2, "penalty": penalties.r1, "penalty_interval": 3}),
+    "conv, bfloat16": (conv, {"bf16": True}),
+    "maxout with dropout, SGD": (maxout, {"make_optimizer": SGD}),
+    "RMSprop": (mlp, {"make_optimizer": partial(torch.optim.RMSprop, lr=1e-4)}),
+    "AdamW, uniform noise": (mlp, {"make_optimizer": partial(torch.optim.AdamW, lr=1e-3), "prior": "uniform"}),
+}
+
+
+@pytest.mark.parametrize("stop", [1, 3, 8])
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_is_bit_for_bit_the_run_left_alone(tiny, tmp_path, case, stop):
+    networks, options = CASES[case]
+    _train(tiny, tmp_path / "whole", networks, steps=11, **options)
+    _train(tiny, tmp_path / "parts", networks, steps=stop, **options)
+    torch.manual_seed(12345)  # whatever the process drew in between
+    torch.rand(7)
+    _train(tiny, tmp_path / "parts", networks, steps=11, resume=checkpoint.read(tmp_path / "parts"), **options)
+
+    whole, parts = (load_file(tmp_path / run / "checkpoints" / "last.safetensors") for run in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert {name.split(".")[0] for name in whole} == {"generator", "discriminator", "ema", "optimizer", "rng"}
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), name
+    pictures = [(tmp_path / run / "samples" / "00000011.png").read_bytes() for run in ("whole", "parts")]
+    assert pictures[0] == pictures[1]
+    steps = [row["step"] for row in read_metrics(tmp_path / "parts")]
+    assert steps == sorted({*range(2, 11, 2), stop, 11})
+
+
+def test_resuming_drops_what_was_logged_after_the_checkpoint(tiny, tmp_path):
+    _train(tiny, tmp_path, steps=6)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "loss_d": 1}\n{"step": 8, "lo')  # killed after the checkpoint, in the middle of a line
+    _train(tiny, tmp_path, steps=9, resume=checkpoint.read(tmp_path))
+    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4, 6, 8, 9]
+
+
+def test_the_run_folder_holds_what_is_promised(tiny, tmp_path):
+    _train(tiny, tmp_path, steps=5)
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    events = {name for name in names if "tfevents" in name}
+    assert len(events) == 1
+    assert names - events == {
+        "metrics.jsonl", "curves.png", "training.webp",
+        "samples/00000000.png", "samples/00000004.png", "samples/00000005.png",
+        "checkpoints/00000003.safetensors", "checkpoints/00000005.safetensors", "checkpoints/last.safetensors",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 5]
+    fields = ["step", "images", "seconds", "images_per_second", "loss_d", "loss_g", "d_real", "d_fake", "value"]
+    for row in rows:
+        assert list(row) == fields
+        assert row["images"] == 16 * row["step"]
+        assert 0 < row["d_real"] < 1
+        assert row["loss_d"] == pytest.approx(-row["value"], rel=1e-4)  # the same by definition, for this loss
+
+
+def test_max_seconds_ends_a_run_and_saves_it(tiny, tmp_path):
+    outcome = _train(tiny, tmp_path, steps=10**9, max_seconds=0.2)
+    assert 0 < outcome.step < 10**9
+    assert checkpoint.read(tmp_path).progress.step == outcome.step
+    assert read_metrics(tmp_path)[-1]["seconds"] >= 0.2
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_and_saves(tiny, tmp_path, signum):
+    def loss(real_logits, fake_logits):
+        signal.raise_signal(signum) if not raised else None
+        raised.append(signum)
+        return losses.nonsaturating(real_logits, fake_logits)
+
+    raised: list[int] = []
+    before = signal.getsignal(signum)
+    outcome = _train(tiny, tmp_path, steps=1000, loss=loss)
+    assert (outcome.step, outcome.signum) == (1, signum)
+    assert checkpoint.read(tmp_path).progress.step == 1
+    assert signal.getsignal(signum) is before
+
+
+def test_a_second_signal_interrupts_at_once(tiny, tmp_path):
+    def loss(real_logits, fake_logits):
+        signal.raise_signal(signal.SIGINT)
+        return losses.nonsaturating(real_logits, fake_logits)
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(tiny, tmp_path, steps=1000, loss=loss)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tiny, tmp_path):
+    calls = []
+
+    def loss(real_logits, fake_logits):
+        calls.append(None)
+        bad = math.nan if len(calls) > 2 * 7 else 1
+        return losses.nonsaturating(real_logits * bad, fake_logits)
+
+    with pytest.raises(TrainingDiverged, match="step 8: loss_d"):
+        _train(tiny, tmp_path, steps=100, loss=loss)
+    saved = load_file(checkpoint.find(tmp_path))
+    assert checkpoint.read(tmp_path).progress.step == 6
+    assert all(torch.isfinite(value).all() for value in saved.values() if value.is_floating_point())
+
+
+def test_a_weight_that_is_not_finite_is_never_saved(tiny, tmp_path):
+    network = mlp.Generator(tiny.image_shape, 6)
+    with torch.no_grad():
+        network[0].weight[0, 0] = math.inf
+    with pytest.raises(TrainingDiverged, match="generator.0.weight is not finite"):
+        checkpoint.save(tmp_path, checkpoint.Progress(), {}, {"generator": network}, {}, torch.device("cpu"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_learns_a_constant_image(tmp_path):
+    """The plainest data there is: after a short run the generator paints it."""
+    dataset = loop.Dataset(torch.full((64, 1, 8, 8), 230, dtype=torch.uint8))
+    _train(dataset, tmp_path, networks=mlp, steps=300, log_every=100, sample_every=300, checkpoint_every=300)
+    generator = mlp.Generator((1, 8, 8), 6)
+    checkpoint.load_module(checkpoint.read(tmp_path), "ema", generator)
+    image = generator.eval()(torch.randn(64, 6)).mean().item()
+    assert (image + 1) * 127.5 == pytest.approx(230, abs=25)
+
+
+def test_the_stopwatch_leaves_out_what_is_not_training(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(stats.time, "perf_counter", lambda: now[0])
+    watch = stats.Stopwatch(5.0, torch.device("cpu"))
+    now[0] += 50
+    assert watch.seconds == 5
+    watch.start()
+    now[0] += 2
+    assert watch.seconds == 7
+    watch.stop()
+    now[0] += 50
+    watch.start()
+    now[0] += 1
+    assert watch.seconds == 8
