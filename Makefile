@@ -1,6 +1,6 @@
 # make train   a virtual environment in .venv, gan-cli in it, and a default run on MNIST (about 3 minutes on 2 cores)
 # make test    the same environment, plus what the tests need, and the tests
-# make check   tests, lint and types: what CI runs
+# make lint    style and types
 #
 # Options go in ARGS:          make train ARGS="dataset=mnist loss=minimax k=2"
 # Another Python goes in PYTHON: make train PYTHON=python3.12
@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
 
-.PHONY: train test check clean
+.PHONY: train test lint clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/gan-train $(ARGS)
@@ -17,7 +17,7 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-check: test
+lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

@@ -73,7 +73,7 @@ def _check_types(node: Mapping[str, Any], target: Callable[..., Any], group: str
 
 
 def _instantiate(node: Mapping[str, Any], group: str, **facts: Any) -> Any:
-    """The object that a group's ``node`` names, given ``facts`` besides. UserError where name or arguments don't fit."""
+    """The object that a group's ``node`` names, given ``facts`` besides. UserError where they don't fit."""
     _check_types(node, _target(node, group), group)
     try:
         return instantiate(dict(node), _convert_="all", **facts)
@@ -130,7 +130,7 @@ def _network(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> n
 
 @torch.no_grad()
 def _try_out(network: nn.Module, inputs: Tensor, expected: tuple[int, ...], group: str) -> None:
-    """UserError unless ``network`` maps ``inputs`` to the ``expected`` shape: better told now than as step 1's traceback."""
+    """UserError unless ``network`` maps ``inputs`` to the ``expected`` shape: better now than as step 1's traceback."""
     try:
         shape = tuple(network.eval()(inputs).shape)
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
@@ -200,6 +200,6 @@ def bf16(precision: str, on: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if on.type == "cpu":
         # torch before 2.9 doesn't tell what the CPU can do: float32 then.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

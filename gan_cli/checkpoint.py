@@ -1,9 +1,9 @@
 """Checkpoints: one safetensors file with everything a run needs to go on, bit for bit. Never pickle.
 
-Tensors: ``generator.*``, ``discriminator.*``, ``ema.*`` (weights and buffers), ``optimizer.<network>.<parameter>.<name>``
-(optimizer state) and ``rng.*`` (states of the random generators). The metadata holds one JSON document, ``gan_cli``: the
-format version, the step, the sampler's position, the training seconds, the resolved configuration and the optimizers'
-settings. All of it is data: reading a checkpoint runs none of its words.
+Tensors: ``generator.*``, ``discriminator.*``, ``ema.*`` (weights and buffers), ``rng.*`` (states of the random
+generators) and ``optimizer.<network>.<parameter>.<name>`` (optimizer state). The metadata holds one JSON document,
+``gan_cli``: the format version, the step, the sampler's position, the training seconds, the resolved configuration and
+the optimizers' settings. All of it is data: reading a checkpoint runs none of its words.
 """
 
 import json
@@ -162,9 +162,8 @@ def load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> N
     for key, value in _tensors(checkpoint.path, f"optimizer.{name}.").items():
         index, entry = key.split(".")
         parameter = parameters[int(index)]
-        if value.shape == parameter.shape:  # in the parameter's own memory layout, which fused steps count on
-            value = torch.empty_like(parameter).copy_(value)
-        state.setdefault(int(index), {})[entry] = value
+        fits = value.shape == parameter.shape  # then in the parameter's own memory layout, which fused steps count on
+        state.setdefault(int(index), {})[entry] = torch.empty_like(parameter).copy_(value) if fits else value
     groups = [{k: tuple(v) if k == "betas" else v for k, v in g.items()} for g in checkpoint.param_groups[name]]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

@@ -18,7 +18,7 @@ def decay(images: int, batch_size: int, half_life: float, ramp: float | None) ->
 
 @torch.no_grad()
 def update(average: nn.Module, current: nn.Module, decay: float) -> None:
-    """``average <- decay * average + (1 - decay) * current`` for all parameters and floating buffers; others are copied.
+    """``average <- decay * average + (1 - decay) * current``, all parameters and floating buffers; others are copied.
 
     The running statistics of batch normalisation are averaged too: they belong to the averaged weights.
     """

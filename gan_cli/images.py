@@ -64,12 +64,10 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def grid(batch: Tensor) -> Image.Image:
-    """uint8 images ``[N, C, H, W]`` in a near-square grid, row by row; small ones enlarged by a whole factor to be seen."""
+    """uint8 images ``[N, C, H, W]`` in a near-square grid, row by row; small ones enlarged by a whole factor."""
     factor, gap = max(1, 64 // batch.shape[2]), 2
-    pictures = [
-        to_pil(image).resize((factor * image.shape[2], factor * image.shape[1]), Image.Resampling.NEAREST)
-        for image in batch
-    ]
+    enlarged = batch.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+    pictures = [to_pil(image) for image in enlarged]
     columns = math.ceil(math.sqrt(len(pictures)))
     pitch_x, pitch_y = pictures[0].width + gap, pictures[0].height + gap
     size = columns * pitch_x + gap, math.ceil(len(pictures) / columns) * pitch_y + gap

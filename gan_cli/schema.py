@@ -22,7 +22,7 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 def key(default: Any, help: str, **limits: Any) -> Any:
-    """A top-level key: its default, what ``--help`` says of it, and its limits: ``at_least``, ``above`` or ``choices``."""
+    """A top-level key: its default, its line in ``--help``, and its limits: ``at_least``, ``above`` or ``choices``."""
     factory = {"default_factory": default} if callable(default) else {"default": default}
     return field(**factory, metadata={"help": help, **limits})
 

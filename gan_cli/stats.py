@@ -17,7 +17,7 @@ LOSSES = ("loss_d", "loss_g")
 
 
 class Stopwatch:
-    """Seconds of training: the time that evaluation and file writing take, between stop() and start(), isn't counted."""
+    """Seconds of training: what evaluation and file writing take, between stop() and start(), isn't counted."""
 
     def __init__(self, seconds: float, device: torch.device) -> None:
         self._counted, self._device = seconds, device
@@ -68,7 +68,7 @@ class Window:
 
 
 class Log:
-    """``metrics.jsonl`` and TensorBoard events of a run folder, one record a tick; goes on after ``step`` on a resume."""
+    """``metrics.jsonl`` and TensorBoard events of a run folder, a record a tick; goes on after ``step`` on a resume."""
 
     def __init__(self, run_dir: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter

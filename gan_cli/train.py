@@ -1,5 +1,6 @@
 """``gan-train`` from a composed configuration to a finished run folder."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,13 +10,13 @@ import torch
 import yaml
 
 from gan_cli import build, checkpoint, loop
-from gan_cli.checkpoint import Checkpoint
+from gan_cli.checkpoint import Checkpoint, Progress
 from gan_cli.errors import UserError
 from gan_cli.files import write_atomic
 from gan_cli.loop import Outcome
 from gan_cli.stats import read_metrics
 
-# What may differ from the run that is resumed: how long, where, and how often something is written. All else is the run.
+# What may differ from the run that is resumed: how long, where, how often something is written. All else is the run.
 MAY_CHANGE = frozenset(
     {"steps", "max_seconds", "device", "log_every", "sample_every", "checkpoint_every", "run_dir", "resume", "trust"}
 )
@@ -30,8 +31,8 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
     resume = _to_resume(config["resume"], run_dir)
     if resume:
         config = _resumed(config, resume, overridden)
-        if resume.progress.step >= config["steps"]:
-            return _already_done(resume, config, run_dir)
+        if more := _what_to_raise(resume.progress, config):
+            return _already_done(resume, config, run_dir, more)
     device = build.device(config["device"])
     prior, z_dim = build.noise(config["net"])
     torch.manual_seed(config["seed"])
@@ -70,12 +71,21 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         config={**config, "image_shape": list(dataset.image_shape)},
         resume=resume,
     )
-    _say_goodbye(outcome, run_dir)
+    _say_goodbye(outcome.step, run_dir, _what_to_raise(checkpoint.read(run_dir).progress, config))
     return outcome
 
 
+def _what_to_raise(progress: Progress, config: Mapping[str, Any]) -> str | None:
+    """The override that lets a complete run go on, twice as far; None while it is not complete."""
+    if progress.step >= config["steps"]:
+        return f"steps={2 * progress.step}"
+    if config["max_seconds"] is not None and progress.seconds >= config["max_seconds"]:
+        return f"max_seconds={2 * math.ceil(progress.seconds)}"
+    return None
+
+
 def _to_resume(resume: str | None, run_dir: Path) -> Checkpoint | None:
-    """The checkpoint to go on from: of the folder that ``resume`` names, or, on ``auto``, of ``run_dir`` if it has one."""
+    """The checkpoint to go on from: that of ``run_dir``, which ``resume`` names; on ``auto`` only if it has one."""
     if resume is None or (resume == "auto" and not (run_dir / "checkpoints" / "last.safetensors").is_file()):
         return None
     return checkpoint.read(run_dir)
@@ -84,7 +94,7 @@ def _to_resume(resume: str | None, run_dir: Path) -> Checkpoint | None:
 def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence[str]) -> dict[str, Any]:
     """The configuration of the run in ``resume``, with what the command line changes of it. UserError if it mustn't."""
     build.check_trusted(resume.config, resume.path, config["trust"])
-    resumed = {name: value for name, value in resume.config.items() if name in config}
+    resumed = {name: resume.config.get(name, value) for name, value in config.items()}
     for name in config if "experiment" in overridden else overridden:
         if name in MAY_CHANGE:
             resumed[name] = config[name]
@@ -96,24 +106,20 @@ def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence
     return resumed
 
 
-def _already_done(resume: Checkpoint, config: Mapping[str, Any], run_dir: Path) -> Outcome:
+def _already_done(resume: Checkpoint, config: Mapping[str, Any], run_dir: Path, more: str) -> Outcome:
     """The outcome of a run that is complete: what ``resume=auto`` finds when a finished command is typed again."""
-    done = resume.progress.step
     if config["resume"] != "auto":
-        raise UserError(f"the run in {_shown(run_dir)} has done its {config['steps']:,} steps; add steps={2 * done}")
-    outcome = Outcome(done, read_metrics(run_dir)[-1], None)
-    _say_goodbye(outcome, run_dir)
-    return outcome
+        raise UserError(f"the run in {_shown(run_dir)} is complete; add {more} to go on")
+    _say_goodbye(resume.progress.step, run_dir, more)
+    return Outcome(resume.progress.step, read_metrics(run_dir)[-1], None)
 
 
-def _say_goodbye(outcome: Outcome, run_dir: Path) -> None:
+def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:
     """The three lines at the end: where things are, how to sample, how to go on."""
     shown = _shown(run_dir)
-    more = outcome.step if outcome.signum is None else None
-    steps = [] if more is None else [f"steps={2 * more}"]
-    print(f"step {outcome.step:,}: samples/, curves.png, training.webp and checkpoints/ are in {shown}")
+    print(f"step {step:,}: samples/, curves.png, training.webp and checkpoints/ are in {shown}")
     print(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64'])}")
-    print(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *steps])}", flush=True)
+    print(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else [])])}", flush=True)
 
 
 def _shown(folder: Path) -> str:

@@ -72,8 +72,8 @@ def test_samples_are_the_same_bytes_whatever_the_batch_size(run, command, tmp_pa
     assert (images.shape, images.dtype) == ((70, 28, 28, 1), np.uint8)
 
     for name, weights in (("folder", "ema"), ("raw", "raw")):
-        done = command("gan-sample", f'ckpt="{run_dir}/checkpoints/00000010.safetensors"', "n=3", f"out={name}", "seed=3",
-                       f"weights={weights}")  # fmt: skip
+        file = f'ckpt="{run_dir}/checkpoints/00000010.safetensors"'
+        done = command("gan-sample", file, "n=3", f"out={name}", "seed=3", f"weights={weights}")
         assert done.returncode == 0, done.stderr
         assert sorted(p.name for p in (tmp_path / name).iterdir()) == ["000000.png", "000001.png", "000002.png"]
     assert np.array_equal(_pixels(tmp_path / "folder" / "000002.png"), images[2, :, :, 0])
@@ -254,8 +254,9 @@ def test_an_image_folder_end_to_end(command, tmp_path):
     rng = np.random.default_rng(0)
     for i in range(5):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    done = command("gan-train", "dataset=folder", "dataset.root=.", "dataset.size=32", "net=dcgan", "net.generator.width=4",
-                   "net.discriminator.width=4", "steps=2", "batch_size=8", "samples=4", "run_dir=run")  # fmt: skip
+    data = ["dataset=folder", "dataset.root=.", "dataset.size=32"]
+    net = ["net=dcgan", "net.generator.width=4", "net.discriminator.width=4"]
+    done = command("gan-train", *data, *net, "steps=2", "batch_size=8", "samples=4", "run_dir=run")
     assert done.returncode == 0, done.stderr
     assert _pixels(tmp_path / "run" / "samples" / "00000002.png").shape == (2 * 66 + 2, 2 * 66 + 2, 3)
 

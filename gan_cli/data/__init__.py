@@ -1,4 +1,4 @@
-"""Datasets: one function each, which returns a :class:`Dataset` of uint8 images in memory, and the order to draw them in.
+"""Datasets: one function each, which returns a :class:`Dataset` of uint8 images in memory; and the order to draw them.
 
 A dataset of one's own is a function that returns a :class:`Dataset`, and a YAML file that names it.
 """
@@ -58,8 +58,8 @@ def resized(images: Tensor, size: int | None) -> Tensor:
 class Sampler:
     """Indices for minibatches: every example once an epoch, in an order that ``seed`` and the epoch alone decide.
 
-    ``position`` counts the indices given out so far, across epochs, and is all there is to save: a sampler built with it
-    goes on where the other stopped. A batch that reaches the end of an epoch goes on into the next, so that datasets
+    ``position`` counts the indices given out so far, across epochs, and is all there is to save: a sampler built with
+    it goes on where the other stopped. A batch that reaches the end of an epoch goes on into the next, so that datasets
     smaller than a batch work as well.
     """
 

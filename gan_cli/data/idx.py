@@ -22,7 +22,7 @@ def read_idx(path: Path) -> Tensor:
     """One IDX file of unsigned bytes, plain or gzipped, as a uint8 tensor of the shape in its header.
 
     The format (on the MNIST page): two zero bytes, the type code 8, the number of dimensions, each dimension as a
-    big-endian 32-bit integer, then the bytes. Raises UserError where the file isn't that, or has not the size it claims.
+    big-endian 32-bit integer, then the bytes. UserError where the file isn't that, or has not the size it claims.
     """
     try:
         raw = path.read_bytes()

@@ -16,7 +16,7 @@ def _quarter(image_shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 class Generator(nn.Sequential):
-    """Latents ``[N, z_dim]`` -> linear to a quarter of the size -> two doublings -> images ``[N, C, H, W]`` in [-1, 1]."""
+    """Latents ``[N, z_dim]`` -> linear, at a quarter of the size -> two doublings -> images ``[N, C, H, W]``."""
 
     def __init__(self, image_shape: Sequence[int], z_dim: int, width: int = 64) -> None:
         channels, height, breadth = _quarter(image_shape)
