@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -261,36 +262,21 @@ def test_an_image_folder_end_to_end(command, tmp_path):
     assert _pixels(tmp_path / "run" / "samples" / "00000002.png").shape == (2 * 66 + 2, 2 * 66 + 2, 3)
 
 
-OWN = """
-import torch
-from torch import nn
-from gan_cli.data import Dataset
-
-def least_squares(real_logits, fake_logits, target: float = 1.0):
-    return (real_logits - target) ** 2 + fake_logits**2, (fake_logits - target) ** 2
-
-def stripes(n: int = 32):
-    return Dataset(torch.arange(n * 64).remainder(256).to(torch.uint8).reshape(n, 1, 8, 8))
-
-class Generator(nn.Sequential):
-    def __init__(self, image_shape, z_dim):
-        super().__init__(nn.Linear(z_dim, 64), nn.Tanh(), nn.Unflatten(1, image_shape))
-"""
+def _readme_files():
+    """The README's code blocks that begin with a file's name, and what they hold."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    return dict(re.findall(r"```\w+\n# (\S+\.(?:py|yaml))\n(.*?)```", readme, flags=re.DOTALL))
 
 
 def test_a_loss_a_dataset_and_a_network_of_ones_own(command, tmp_path):
-    """A function or class and a YAML file each, outside the package, as the README shows."""
-    (tmp_path / "mine.py").write_text(OWN)
-    for group, name, text in [
-        ("loss", "least_squares", "_target_: mine.least_squares\n_partial_: true\ntarget: 1.0\n"),
-        ("dataset", "stripes", "_target_: mine.stripes\nn: 32\n"),
-        ("net/generator", "linear", "_target_: mine.Generator\n"),
-    ]:
-        folder = tmp_path / "my_configs" / group
-        folder.mkdir(parents=True)
-        (folder / f"{name}.yaml").write_text(text)
+    """The README's own example, as it stands there: a function or class and a YAML file each, outside the package."""
+    files = _readme_files()
+    assert len(files) == 4
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    own = ["--config-dir", "my_configs", "loss=least_squares", "dataset=stripes", "net=mlp", "net/generator=linear"]
+    own = ["--config-dir", "my_configs", "loss=least_squares", "dataset=stripes", "net/generator=shallow"]
     done = command("gan-train", *own, "loss.target=0.9", "steps=5", "batch_size=8", "run_dir=run", env=env)
     assert done.returncode == 0, done.stderr
 
