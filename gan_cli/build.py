@@ -1,13 +1,16 @@
 """From a configuration to the objects it names: the only place where Hydra instantiates anything."""
 
+import functools
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import PurePath
+from importlib import resources
+from pathlib import Path, PurePath
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import torch
+import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor, nn
@@ -16,8 +19,13 @@ from gan_cli.data import Dataset
 from gan_cli.errors import UserError, did_you_mean
 from gan_cli.noise import PRIORS
 
-TRUSTED_OPTIMIZERS = frozenset(f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD", "RMSprop"))
-TRUSTED_MODULES = ("gan_cli.data", "gan_cli.networks", "gan_cli.losses", "gan_cli.penalties")
+
+@functools.cache
+def shipped_targets(group: str = "") -> frozenset[str]:
+    """Every ``_target_`` that the shipped configurations of ``group`` (all, by default) name."""
+    top = Path(str(resources.files("gan_cli.configs")))
+    files = (top / group).rglob("*.yaml")
+    return frozenset(target for file in files for target in named(yaml.safe_load(file.read_text(encoding="utf-8"))))
 
 
 def named(node: Any) -> Iterator[str]:
@@ -32,16 +40,16 @@ def named(node: Any) -> Iterator[str]:
             yield from named(value)
 
 
-def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[str]) -> None:
-    """Refuse a configuration that came out of a file and names code other than this package's and torch's optimizers.
+def check_trusted(config: Any, source: PurePath, trust: Sequence[str], group: str = "") -> None:
+    """Refuse a configuration that came out of a file and names code that gan-cli's own configurations don't name.
 
-    ``trust`` lists further packages, which only the command line may name. UserError on anything else: a checkpoint is
-    data, and opening one must not run what a stranger wrote into it.
+    Only the targets shipped in ``group`` pass, by their exact names; ``trust`` lists further packages, which only the
+    command line may name. UserError on anything else: a checkpoint is data, and opening one must not run what a
+    stranger wrote into it.
     """
     for target in named(config):
-        modules = (*TRUSTED_MODULES, *trust)
-        if target not in TRUSTED_OPTIMIZERS and not any(target.startswith(f"{module}.") for module in modules):
-            package = target.split(".")[0]
+        package = target.split(".")[0]
+        if target not in shipped_targets(group) and not (package in trust and _defined_in(target, package)):
             raise UserError(
                 f"{source} names {target}, which is not part of gan-cli; if you trust it: trust=[{package}]"
             )
@@ -49,8 +57,16 @@ def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[s
         raise UserError(f"{source} holds an unresolved ${{…}}, which gan-cli never writes; it is not to be trusted")
 
 
+def _defined_in(target: str, package: str) -> bool:
+    """Whether ``target`` is ``package``'s own, not something that it imports (``mine.os.system``)."""
+    module = getattr(_target({"_target_": target}, target), "__module__", None) or ""
+    return module.split(".")[0] == package
+
+
 def _target(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
     """The function or class that ``node`` names."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise UserError(f"{group} names no _target_; choose one of its configurations: {group.replace('.', '/')}=NAME")
     try:
         return pkgutil.resolve_name(node["_target_"])
     except (ImportError, AttributeError, ValueError) as error:
@@ -59,6 +75,8 @@ def _target(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
 
 def _check_types(node: Mapping[str, Any], target: Callable[..., Any], group: str) -> None:
     """UserError where ``node`` gives a word for a number: what the annotations of ``target``'s parameters tell."""
+    if node.get("_partial_") is not True and inspect.isfunction(target) and group in ("loss", "penalty"):
+        raise UserError(f"{group}: its YAML file needs a line _partial_: true")
     for name, parameter in inspect.signature(target).parameters.items():
         if name not in node:
             continue
@@ -101,12 +119,17 @@ def dataset(node: Mapping[str, Any]) -> Dataset:
 
 def noise(net: Mapping[str, Any]) -> tuple[str, int]:
     """The noise of a ``net`` group: its prior and its dimensions."""
-    prior, z_dim = net["prior"], net["z_dim"]
+    prior = net.get("prior")
     if prior not in PRIORS:
         raise UserError(f"no net.prior {prior!r}" + did_you_mean(str(prior), PRIORS))
-    if not isinstance(z_dim, int) or z_dim < 1:
-        raise UserError(f"net.z_dim={z_dim} should be a whole number from 1 up")
-    return prior, z_dim
+    return prior, _whole(net.get("z_dim"), "net.z_dim")
+
+
+def _whole(value: Any, name: str) -> int:
+    """``value`` if it is a whole number from 1 up; UserError if not."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{name}={value} should be a whole number from 1 up")
+    return value
 
 
 def generator(net: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module:
@@ -140,6 +163,12 @@ def _try_out(network: nn.Module, inputs: Tensor, expected: tuple[int, ...], grou
     network.train()
 
 
+def check_batch_size(batch_size: int, *networks: nn.Module) -> None:
+    """UserError where one image a batch leaves a BatchNorm1d nothing to normalise over."""
+    if batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) for network in networks for m in network.modules()):
+        raise UserError("batch_size=1 is too small for batch normalisation of single numbers: use 2 or more")
+
+
 def loss(node: Mapping[str, Any]) -> Callable[..., Any]:
     """The loss function, its options bound."""
     return _bound(node, "loss")
@@ -147,19 +176,18 @@ def loss(node: Mapping[str, Any]) -> Callable[..., Any]:
 
 def penalty(node: Mapping[str, Any]) -> tuple[Callable[..., Any] | None, int]:
     """The penalty function, its options bound, and its interval in discriminator steps; None and 1 for no penalty."""
-    if node["_target_"] is None:
+    if node.get("_target_", "") is None:
         return None, 1
-    interval = node.get("interval", 1)
-    if not isinstance(interval, int) or interval < 1:
-        raise UserError(f"penalty.interval={interval} should be a whole number from 1 up")
+    interval = _whole(node.get("interval", 1), "penalty.interval")
     return _bound({k: v for k, v in node.items() if k != "interval"}, "penalty"), interval
 
 
 def _bound(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
     """A partial whose keywords its function has: a mistyped option must not wait for the first step to be found."""
     function = _instantiate(node, group)
-    unknown = set(function.keywords) - set(inspect.signature(function.func).parameters)
-    if unknown:
+    parameters = inspect.signature(function.func).parameters
+    unknown = set(function.keywords) - set(parameters)
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         raise UserError(f"{group}: {function.func.__name__} has no option {sorted(unknown)[0]!r}")
     return function
 
@@ -170,9 +198,11 @@ def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..
     for network in ("generator", "discriminator"):
         group = f"optimizer.{network}"
         make = _instantiate(node[network], group)
+        dummy = nn.Parameter(torch.zeros(1))
+        dummy.grad = torch.zeros(1)
         try:
-            make([nn.Parameter(torch.zeros(1))])
-        except (TypeError, ValueError) as error:
+            make([dummy]).step()
+        except (TypeError, ValueError, RuntimeError) as error:
             settings = {name: value for name, value in node[network].items() if not name.startswith("_")}
             raise UserError(f"{group} can't be built from {settings}: {_one_line(error)}") from error
         makers.append(make)

@@ -89,6 +89,8 @@ def save(
     tensors["rng.cpu"] = torch.get_rng_state()
     if device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        tensors["rng.mps"] = torch.mps.get_rng_state()
     facts = {
         "format": FORMAT,
         "step": progress.step,
@@ -156,7 +158,16 @@ def load_module(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
 
 
 def load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> None:
-    """Fill ``optimizer`` with the state and the settings saved as ``name``."""
+    """Fill ``optimizer`` with the state and the settings saved as ``name``. UserError where they don't fit."""
+    try:
+        _load_optimizer(checkpoint, name, optimizer)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the {name}'s optimizer in {checkpoint.path} can't be read ({error!r}); use an older one"
+        ) from error
+
+
+def _load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in _tensors(checkpoint.path, f"optimizer.{name}.").items():
@@ -169,8 +180,13 @@ def load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> N
 
 
 def load_rng(checkpoint: Checkpoint, device: torch.device) -> None:
-    """Set the global random generators to where they stood."""
+    """Set the global random generators to where they stood. UserError where the file doesn't say."""
     states = _tensors(checkpoint.path, "rng.")
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
+    try:
+        torch.set_rng_state(states["cpu"])
+        if device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], device)
+        if device.type == "mps" and "mps" in states:
+            torch.mps.set_rng_state(states["mps"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"the random state in {checkpoint.path} can't be read ({error!r}); use an older one") from error

@@ -1,24 +1,32 @@
 """The commands: ``@hydra.main``, and what it ends with when something was mistyped. torch is imported inside."""
 
+from __future__ import annotations
+
+import contextlib
+import math
 import os
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import schema
-from gan_cli.errors import TrainingDiverged
+from gan_cli.errors import TrainingDiverged, UserError
 
-BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130
+if TYPE_CHECKING:
+    from gan_cli import sweep
+
+BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -27,21 +35,22 @@ def _train(config: DictConfig) -> float:
     from gan_cli import train
 
     hydra_config = HydraConfig.get()
-    overridden = [re.split(r"[./=@]", override.lstrip("+~"))[0] for override in hydra_config.overrides.task]
+    overridden = [re.split(r"[./@]", key)[0] for key in _overrides(hydra_config.overrides.task)]
     run_dir = Path(hydra_config.runtime.output_dir)
     try:
         with one_line_errors("train"):
             schema.validate(config, "train")
             outcome = train.run(_plain(config), overridden, run_dir)
-    except SystemExit:
-        if hydra_config.mode == RunMode.MULTIRUN:  # one bad combination mustn't cost the others
-            return float("nan")
-        if {path.name for path in run_dir.iterdir()} <= {hydra_config.output_subdir}:  # nothing but Hydra's notes in it
-            shutil.rmtree(run_dir)
+    except SystemExit as stop:
+        if hydra_config.mode == RunMode.MULTIRUN and stop.code in (BAD_INPUT, DIVERGED):
+            return float("nan")  # one bad combination mustn't cost the others
+        if "run_dir" not in overridden:
+            with contextlib.suppress(OSError):
+                run_dir.rmdir()  # made for this run, and only if nothing was written to it
         raise
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)
-    return outcome.metrics["value"]
+    return outcome.metrics.get("value", float("nan"))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="sample")
@@ -60,31 +69,47 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 class Callbacks(Callback):
     """What Hydra calls around a command: ranges are checked before a folder is made; a sweep ends with its table."""
 
+    def __init__(self) -> None:
+        self.runs: list[sweep.Run] = []
+
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         command = config.hydra.job.config_name
         with one_line_errors(command):
             schema.validate(config, command)
             if command == "train":
-                schema.refuse_overwriting(config, Path(config.hydra.run.dir))
+                schema.refuse_overwriting(config, Path(config.hydra.run.dir), sweep=False)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        command = config.hydra.job.config_name
+        with one_line_errors(command):
+            if command != "train":
+                raise UserError(f"gan-{command} has no -m; run it once for each")
+            schema.refuse_overwriting(config, Path(config.hydra.sweep.dir), sweep=True)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        if config.hydra.mode != RunMode.MULTIRUN:
+            return
+        from gan_cli import sweep
+
         with one_line_errors("train"):
-            schema.refuse_overwriting(config, Path(config.hydra.sweep.dir))
+            finished = job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value)
+            folder = Path(config.hydra.runtime.output_dir)
+            self.runs.append(sweep.Run(_overrides(job_return.overrides or []), folder, finished))
+            sweep.write_csv(sweep.collect(self.runs), Path(config.hydra.sweep.dir) / "results.csv")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         from gan_cli import sweep
 
-        folder = Path(config.hydra.sweep.dir)
-        runs = []
-        for notes in sorted(folder.glob("*/.hydra/overrides.yaml"), key=lambda path: int(path.parts[-3])):
-            overrides = dict(str(item).split("=", 1) for item in OmegaConf.load(notes))
-            runs.append((overrides, notes.parent.parent))
-        rows = sweep.collect(runs)
-        with one_line_errors("train"):
-            sweep.write_csv(rows, folder / "results.csv")
-        print(f"\n{sweep.table(rows)}\n\nalso in {folder / 'results.csv'}")
+        rows = sweep.collect(self.runs)
+        print(f"\n{sweep.table(rows)}\n\nalso in {Path(config.hydra.sweep.dir) / 'results.csv'}")
         if any(row.finished < row.runs for row in rows):
             raise SystemExit(BAD_INPUT)
+
+
+def _overrides(task: Sequence[str]) -> dict[str, str]:
+    """Hydra's list of overrides as a mapping: ``["k=2", "+loss.x=1"]`` -> ``{"k": "2", "loss.x": "1"}``."""
+    pairs = (item.lstrip("+~").partition("=") for item in task)
+    return {key: value for key, _, value in pairs}
 
 
 @contextmanager
@@ -100,7 +125,8 @@ def one_line_errors(command: str) -> Iterator[None]:
     except Exception as error:
         line = str(error) if isinstance(error, TrainingDiverged) else schema.explain(error, command)
         if line is None or SHOW_TRACEBACK:
-            raise
+            traceback.print_exc()  # here, since Hydra turns an exception in a callback into a warning
+            raise SystemExit(BUG) from None
         print(f"gan-{command}: {line}", file=sys.stderr)
         raise SystemExit(DIVERGED if isinstance(error, TrainingDiverged) else BAD_INPUT) from None
 

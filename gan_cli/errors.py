@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 class TrainingDiverged(Exception):
-    """A loss is no longer finite; nothing was saved since. The commands end with status 3 on it."""
+    """A loss or a weight is no longer finite; nothing such was saved. The commands end with status 3 on it."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -17,5 +17,8 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk is reported without a name
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -101,16 +101,25 @@ def write_animation(frames: list[Path], stem: Path) -> Path | None:
         return None
     step = math.ceil(len(frames) / 100)
     chosen = frames[::step] if frames[::step][-1] == frames[-1] else [*frames[::step], frames[-1]]
-    pictures = [Image.open(path).convert("RGB") for path in chosen]
+    first, *rest = chosen
     suffix = "webp" if features.check("webp") else "gif"
     buffer = io.BytesIO()
-    durations = [150] * (len(pictures) - 1) + [2000]
-    pictures[0].save(
-        buffer, suffix, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **_QUALITY[suffix]
+    durations = [150] * len(rest) + [2000]
+    others = map(_frame, rest)  # opened one after another
+    _frame(first).save(
+        buffer, suffix, save_all=True, append_images=others, duration=durations, loop=0, **_QUALITY[suffix]
     )
     path = stem.with_suffix(f".{suffix}")
     write_atomic(path, buffer.getvalue())
     return path
+
+
+def _frame(path: Path) -> Image.Image:
+    """A picture file in RGB, its longer side 1024 at most."""
+    with Image.open(path) as picture:
+        frame = picture.convert("RGB")
+    frame.thumbnail((1024, 1024))
+    return frame
 
 
 _QUALITY: dict[str, dict[str, int]] = {"webp": {"quality": 80, "method": 2}, "gif": {}}

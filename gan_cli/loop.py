@@ -33,6 +33,15 @@ class Outcome(NamedTuple):
     signum: int | None
 
 
+def lr_factor(images: float, decay_after: float | None) -> float:
+    """What the learning rates are multiplied by: 1, and from ``decay_after`` images on sqrt(decay_after / images).
+
+    The inverse square root (as in Karras et al. 2024, arXiv 2312.02696, equation 67) knows no end of the run, so that
+    ``steps`` can be raised later on.
+    """
+    return 1.0 if decay_after is None else min(1.0, math.sqrt(decay_after / max(images, 1.0)))
+
+
 def train(
     generator: nn.Module,            # latents [N, z_dim] -> images [N, C, H, W] in [-1, 1]
     discriminator: nn.Module,        # images -> logits [N]
@@ -49,8 +58,9 @@ def train(
     prior: str = "normal",           # the noise prior p_z
     penalty: Penalty | None = None,  # D, real, fake -> per-sample terms
     penalty_interval: int = 1,       # taken on every so manyth D step, times as much
-    ema_half_life: float = 10_000,   # of the averaged generator, in images
-    ema_ramp: float | None = 0.05,   # half-life at most this part of the images so far
+    lr_decay_after: float | None = None,  # images of G's after which learning rates fall as 1/sqrt(images)
+    ema_half_life: float = 20_000,   # of the averaged generator, in images
+    ema_ramp: float | None = 0.04,   # half-life at most this part of the images so far
     max_seconds: float | None = None,  # stop after so much training time
     seed: int = 0,                   # order of the data, and the latents of the sample grids
     device: torch.device | str = "cpu",
@@ -76,6 +86,10 @@ def train(
     modules = {"generator": generator, "discriminator": discriminator, "ema": average}
     optimizers = {"generator": optimizer_g, "discriminator": optimizer_d}
 
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+
     start = resume.progress if resume else Progress()
     if resume:
         for name, module in modules.items():
@@ -84,6 +98,7 @@ def train(
             checkpoint.load_optimizer(resume, name, optimizer)
         checkpoint.load_rng(resume, device)
 
+    trainable_d = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
     data = dataset.images.to(device)
     sampler = Sampler(len(data), seed, start.images, device)
     grid_latents = images.latents(prior, samples, z_dim, seed)
@@ -129,6 +144,10 @@ def train(
             write_samples()
         stopwatch.start()
         while step < steps:
+            for optimizer in optimizers.values():
+                for group in optimizer.param_groups:
+                    group["lr"] = group["initial_lr"] * lr_factor(step * batch_size, lr_decay_after)
+
             for _ in range(k):
                 real = to_unit(data[sampler.draw(batch_size)])
                 with torch.no_grad():
@@ -143,21 +162,23 @@ def train(
                 loss_d.backward()
                 optimizer_d.step()
 
-            discriminator.requires_grad_(False)  # G's step needs D's gradient in its input, not in its weights
+            for parameter in trainable_d:  # G's step needs D's gradient in its input, not in its weights
+                parameter.requires_grad_(False)
             fake_logits = forward(discriminator, forward(generator, noise()))
             loss_g = loss(real_logits.detach(), fake_logits)[1].mean()
             window.add_generator(loss_g)
             optimizer_g.zero_grad()
             loss_g.backward()
             optimizer_g.step()
-            discriminator.requires_grad_(True)
+            for parameter in trainable_d:
+                parameter.requires_grad_(True)
 
             step += 1
             ema.update(average, generator, ema.decay(step * batch_size, batch_size, ema_half_life, ema_ramp))
             display.step()
             out_of_time = max_seconds is not None and stopwatch.seconds >= max_seconds
             last = step == steps or out_of_time or stop.signum is not None
-            if last or step % math.gcd(log_every, sample_every, checkpoint_every) == 0:
+            if last or any(step % every == 0 for every in (log_every, sample_every, checkpoint_every)):
                 housekeeping(last)
             if last:
                 break

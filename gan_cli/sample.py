@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
@@ -13,6 +14,7 @@ from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
 
 MODULE = {"ema": "ema", "raw": "generator"}
+UNWRITTEN = {*Image.registered_extensions(), ".npy", ".pt"}  # what a person may expect, but not a folder's name
 
 
 def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str] = ()) -> nn.Module:
@@ -24,7 +26,7 @@ def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str
     try:
         net = opened.config["net"]
         facts = {"image_shape": tuple(opened.config["image_shape"])}
-        build.check_trusted(net, opened.path, trust)
+        build.check_trusted(net, opened.path, trust, "net")
         generator = build.generator(net, facts)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -45,7 +47,10 @@ def run(config: Mapping[str, Any]) -> Path:
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
     prior, z_dim = build.noise(opened.config["net"])
     latents = images.latents(prior, config["n"], z_dim, config["seed"])
-    out = Path(config["out"]).expanduser() if config["out"] else opened.path.parent.parent / "sample.png"
+    out = Path(config["out"]).expanduser() if config["out"] else _default_out(opened.path)
+    suffix = "" if out.is_dir() else out.suffix.lower()
+    if suffix in UNWRITTEN - {".png"}:
+        raise UserError(f"out={out}: can't write {suffix}; use .png (a grid), .npz (an array), or a folder's name")
     blocks = tqdm(
         images.generate(generator, latents, config["batch_size"]),
         total=-(-len(latents) // images.block_size(config["batch_size"])),
@@ -53,13 +58,16 @@ def run(config: Mapping[str, Any]) -> Path:
         leave=False,
         disable=None,
     )
-    if out.suffix == ".png":
+    if suffix == ".png":
         images.write_png(images.grid(torch.cat(list(blocks))), out)
-    elif out.suffix == ".npz":
+    elif suffix == ".npz":
         images.write_npz(torch.cat(list(blocks)), out)
-    elif out.suffix:
-        raise UserError(f"out={out}: can't write {out.suffix}; use .png (a grid), .npz (an array), or a folder's name")
     else:
         for i, image in enumerate(image for block in blocks for image in block):
             images.write_png(images.to_pil(image), out / f"{i:06d}.png")
     return out
+
+
+def _default_out(path: Path) -> Path:
+    """``sample.png`` in the run folder of the checkpoint ``path``; beside it where it lies elsewhere."""
+    return (path.parent.parent if path.parent.name == "checkpoints" else path.parent) / "sample.png"

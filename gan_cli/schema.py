@@ -18,11 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gan_cli.errors import UserError, did_you_mean
 
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
 def key(default: Any, help: str, **limits: Any) -> Any:
-    """A top-level key: its default, its line in ``--help``, and its limits: ``at_least``, ``above`` or ``choices``."""
+    """A top-level key: default, line in ``--help``, and limits: ``at_least``, ``at_most``, ``above``, ``choices``."""
     factory = {"default_factory": default} if callable(default) else {"default": default}
     return field(**factory, metadata={"help": help, **limits})
 
@@ -36,8 +36,8 @@ def group(help: str) -> Any:
 class Ema:
     """The averaged generator, from which samples are drawn."""
 
-    half_life: float = key(10_000.0, "half-life in images; 0 for no averaging", at_least=0)
-    ramp: float | None = key(0.05, "no half-life longer than this part of the images so far; null for none", above=0)
+    half_life: float = key(20_000.0, "half-life in images; 0 for no averaging", at_least=0)
+    ramp: float | None = key(0.04, "no half-life longer than this part of the images so far; null for none", above=0)
 
 
 @dataclass
@@ -50,15 +50,18 @@ class TrainConfig:
     penalty: Any = group("a penalty on the discriminator")
     optimizer: Any = group("both optimizers; optimizer/generator and optimizer/discriminator mix them")
     k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1)
-    steps: int = key(4000, "generator steps, all in all", at_least=1)
+    steps: int = key(7000, "generator steps, all in all", at_least=1)
     max_seconds: float | None = key(None, "stop after so many seconds of training; null for never", above=0)
-    batch_size: int = key(64, "images in a minibatch", at_least=1)
-    seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0)
+    batch_size: int = key(32, "images in a minibatch", at_least=1)
+    lr_decay_after: float | None = key(
+        64_000.0, "images after which the learning rates fall as 1/sqrt; null: never", above=0
+    )
+    seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0, at_most=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
     precision: str = key("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
     ema: Ema = key(Ema, "the averaged generator, from which samples are drawn: ema.half_life (images), ema.ramp")
     log_every: int = key(100, "steps between lines of metrics.jsonl", at_least=1)
-    sample_every: int = key(200, "steps between sample grids", at_least=1)
+    sample_every: int = key(500, "steps between sample grids", at_least=1)
     checkpoint_every: int = key(1000, "steps between checkpoints", at_least=1)
     samples: int = key(64, "images in a sample grid", at_least=1)
     run_dir: str = key("outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}", "the run folder")
@@ -73,7 +76,7 @@ class SampleConfig:
     ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
     n: int = key(64, "how many images", at_least=1)
     out: str | None = key(None, "FILE.png: a grid; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png")
-    seed: int = key(0, "of the noise", at_least=0)
+    seed: int = key(0, "of the noise", at_least=0, at_most=2**63 - 1)
     weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
     batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1)
     labels: Any = key(None, "classes to draw, for a conditional generator")
@@ -110,7 +113,7 @@ def _describe_keys(command: str) -> str:
 def _run_folder(run_dir: str, resume: str | None) -> str:
     """Where a run writes: the folder it resumes, else ``run_dir``. Resolved before Hydra makes any folder."""
     if resume is None or resume == "auto":
-        return run_dir
+        return str(Path(run_dir).expanduser())
     last = Path(resume).expanduser() / "checkpoints" / "last.safetensors"
     if not last.is_file():
         raise UserError(
@@ -119,15 +122,23 @@ def _run_folder(run_dir: str, resume: str | None) -> str:
     return str(Path(resume).expanduser())
 
 
-def refuse_overwriting(config: DictConfig, folder: Path) -> None:
-    """UserError if ``folder`` holds a run or a sweep already, unless it is to be resumed."""
-    if config.resume is None and any((folder / name).exists() for name in ("checkpoints", "results.csv")):
+def refuse_overwriting(config: DictConfig, folder: Path, sweep: bool) -> None:
+    """UserError if ``folder`` holds a run already (or, for a ``sweep``, runs), unless it is to be resumed."""
+    if sweep and config.resume not in (None, "auto"):
+        raise UserError("a sweep can't go on from one run: leave resume out, or say resume=auto to go on with a sweep")
+    held = [*folder.glob("checkpoints"), *folder.glob("results.csv"), *folder.glob("*/checkpoints")]
+    if config.resume is None and (held if sweep else (folder / "checkpoints").exists()):
         raise UserError(f"{folder} holds a run already; add resume=auto to go on with it, or choose another run_dir")
 
 
 def validate(config: DictConfig, command: str) -> None:
     """Check the values' ranges. UserError names the first key that is out of its range, and the range."""
     _validate(config, COMMANDS[command], "")
+
+
+def check_plain(config: dict[str, Any], command: str) -> None:
+    """Types and ranges of a configuration that came out of a file: the complaints of Hydra and of :func:`validate`."""
+    validate(OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), config), command)  # type: ignore[arg-type]
 
 
 def _validate(config: DictConfig, node: type, prefix: str) -> None:
@@ -146,6 +157,8 @@ def _validate(config: DictConfig, node: type, prefix: str) -> None:
             continue
         elif "at_least" in limits and not value >= limits["at_least"]:
             raise UserError(f"{name}={value} is too small: at least {limits['at_least']}")
+        elif "at_most" in limits and not value <= limits["at_most"]:
+            raise UserError(f"{name}={value} is too large: at most {limits['at_most']}")
         elif "above" in limits and not value > limits["above"]:
             raise UserError(f"{name}={value} is too small: more than {limits['above']}")
         elif "choices" in limits and value not in limits["choices"]:
@@ -176,18 +189,27 @@ def explain(error: BaseException, command: str) -> str | None:
     if isinstance(error, MissingConfigException) and error.options is not None:
         parent, _, wanted = (error.missing_cfg_file or "").rpartition("/")
         return f"no {parent} {wanted!r}" + did_you_mean(wanted, error.options)
-    if isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
         return _explain_syntax(str(error)) or _explain_composition(error, command)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; choose another place, or make room or rights there"
     return None
 
 
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether ``error`` came up in Hydra's own code while it composed, where it trips over the input."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    return isinstance(error, ValueError | TypeError | AssertionError) and module.startswith(("hydra.", "omegaconf."))
+
+
 def _chain(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return chain
 
 

@@ -1,6 +1,9 @@
 """A run in numbers: what a tick reports, where it is kept, and how it is shown while it goes on."""
 
+import contextlib
 import json
+import os
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -81,8 +84,12 @@ class Log:
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one tick's record; it is on disk when this returns."""
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self._path)  # a full disk is reported without a name
+            raise
         for name, value in row.items():
             if name != "step":
                 self._events.add_scalar(name, value, int(row["step"]))
@@ -93,12 +100,13 @@ class Log:
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of a run folder's ``metrics.jsonl``, in order; a last line that was cut off is left out."""
+    """The records of a run folder's ``metrics.jsonl``, in order; lines that were cut off are left out."""
     path = run_dir / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def format_row(row: Mapping[str, float]) -> str:
@@ -153,7 +161,10 @@ class Display:
     def tick(self, row: Mapping[str, float]) -> None:
         """Show a tick's record."""
         if self._bar.disable:
-            print(f"step {row['step']:,}/{self._bar.total:,}: {format_row(row)}", flush=True)
+            try:
+                print(f"step {row['step']:,}/{self._bar.total:,}: {format_row(row)}", flush=True)
+            except BrokenPipeError:  # whoever was reading is gone; the run goes on, silently
+                sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         else:
             self._bar.set_postfix_str(format_row(row))
 

@@ -22,24 +22,32 @@ class Row:
     metrics: dict[str, tuple[float, float | None]]
 
 
-def collect(runs: Sequence[tuple[Mapping[str, str], Path]]) -> list[Row]:
-    """Rows from ``(overrides, run folder)`` pairs, in order of appearance.
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep: what it overrode, its folder, and whether it came to its end."""
 
-    Runs that differ in ``seed`` alone share a row; overrides that all runs have in common are left out. A run without
-    metrics counts as not finished.
+    overrides: Mapping[str, str]
+    folder: Path
+    finished: bool
+
+
+def collect(runs: Sequence[Run]) -> list[Row]:
+    """Rows in order of appearance: runs that differ in ``seed`` alone share one; overrides common to all are left out.
+
+    The metrics are those of the runs that finished: one that diverged has no say in the mean.
     """
-    keys = {key: None for overrides, _ in runs for key in overrides if key != "seed"}
-    varied = [key for key in keys if len({overrides.get(key) for overrides, _ in runs}) > 1]
-    rows: dict[tuple[str, ...], list[Path]] = {}
-    for overrides, folder in runs:
-        rows.setdefault(tuple(overrides.get(key, "") for key in varied), []).append(folder)
-    return [_row(dict(zip(varied, choice, strict=True)), folders) for choice, folders in rows.items()]
+    keys = {key: None for run in runs for key in run.overrides if key != "seed"}
+    varied = [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
+    rows: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        rows.setdefault(tuple(run.overrides.get(key, "") for key in varied), []).append(run)
+    return [_row(dict(zip(varied, choice, strict=True)), group) for choice, group in rows.items()]
 
 
-def _row(choices: dict[str, str], folders: Sequence[Path]) -> Row:
-    last = [rows[-1] for folder in folders if (rows := read_metrics(folder))]
+def _row(choices: dict[str, str], runs: Sequence[Run]) -> Row:
+    last = [rows[-1] for run in runs if run.finished and (rows := read_metrics(run.folder))]
     metrics = {name: mean_std(row[name] for row in last) for name in METRICS} if last else {}
-    return Row(choices, len(last), len(folders), metrics)
+    return Row(choices, len(last), len(runs), metrics)
 
 
 def table(rows: Sequence[Row]) -> str:

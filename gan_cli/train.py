@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 
-from gan_cli import build, checkpoint, loop
+from gan_cli import build, checkpoint, loop, schema
 from gan_cli.checkpoint import Checkpoint, Progress
 from gan_cli.errors import UserError
 from gan_cli.files import write_atomic
@@ -18,7 +18,7 @@ from gan_cli.stats import read_metrics
 
 # What may differ from the run that is resumed: how long, where, how often something is written. All else is the run.
 MAY_CHANGE = frozenset(
-    {"steps", "max_seconds", "device", "log_every", "sample_every", "checkpoint_every", "run_dir", "resume", "trust"}
+    {"steps", "max_seconds", "device", "log_every", "sample_every", "checkpoint_every", "resume", "trust"}
 )
 
 
@@ -28,6 +28,9 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
     ``overridden`` names the top-level keys that the command line set: on a resume they must be the run's own, unless
     they :data:`MAY_CHANGE`.
     """
+    config = {**config, "dataset": _absolute_root(config["dataset"])}
+    if "run_dir" in overridden and config["resume"] not in (None, "auto"):
+        raise UserError(f"resume={config['resume']} goes on in that folder: leave run_dir out, or say resume=auto")
     resume = _to_resume(config["resume"], run_dir)
     if resume:
         config = _resumed(config, resume, overridden)
@@ -37,10 +40,16 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
     prior, z_dim = build.noise(config["net"])
     torch.manual_seed(config["seed"])
     dataset = build.dataset(config["dataset"])
+    if resume and resume.config.get("examples") != len(dataset):
+        was = resume.config.get("examples")
+        raise UserError(
+            f"the data has changed: {was} images when the run began, {len(dataset)} now; put it back as it was"
+        )
     facts = {"image_shape": dataset.image_shape, "pixel_mean": dataset.pixel_mean}
     penalty, penalty_interval = build.penalty(config["penalty"])
     make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
     generator, discriminator = build.generator(config["net"], facts), build.discriminator(config["net"], facts)
+    build.check_batch_size(config["batch_size"], generator, discriminator)
     loss = build.loss(config["loss"])
     write_atomic(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
     outcome = loop.train(
@@ -58,6 +67,7 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         prior=prior,
         penalty=penalty,
         penalty_interval=penalty_interval,
+        lr_decay_after=config["lr_decay_after"],
         ema_half_life=config["ema"]["half_life"],
         ema_ramp=config["ema"]["ramp"],
         max_seconds=config["max_seconds"],
@@ -68,7 +78,7 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         sample_every=config["sample_every"],
         checkpoint_every=config["checkpoint_every"],
         samples=config["samples"],
-        config={**config, "image_shape": list(dataset.image_shape)},
+        config={**config, "image_shape": list(dataset.image_shape), "examples": len(dataset)},
         resume=resume,
     )
     _say_goodbye(outcome.step, run_dir, _what_to_raise(checkpoint.read(run_dir).progress, config))
@@ -98,12 +108,20 @@ def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence
     for name in config if "experiment" in overridden else overridden:
         if name in MAY_CHANGE:
             resumed[name] = config[name]
-        elif name in config and config[name] != resumed[name]:
+        elif name in config and name != "run_dir" and config[name] != resumed[name]:
             raise UserError(
                 f"{name} can't change when a run is resumed; leave it out, or start a new run (these may change: "
-                f"{', '.join(sorted(MAY_CHANGE - {'run_dir', 'resume', 'trust'}))})"
+                f"{', '.join(sorted(MAY_CHANGE - {'resume', 'trust'}))})"
             )
+    schema.check_plain(resumed, "train")
     return resumed
+
+
+def _absolute_root(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A ``dataset`` group with its ``root``, if it has one, absolute: a run can be resumed from another folder."""
+    if not isinstance(dataset, Mapping) or not isinstance(dataset.get("root"), str):
+        return dataset
+    return {**dataset, "root": str(Path(dataset["root"]).expanduser().absolute())}
 
 
 def _already_done(resume: Checkpoint, config: Mapping[str, Any], run_dir: Path, more: str) -> Outcome:
@@ -111,7 +129,7 @@ def _already_done(resume: Checkpoint, config: Mapping[str, Any], run_dir: Path, 
     if config["resume"] != "auto":
         raise UserError(f"the run in {_shown(run_dir)} is complete; add {more} to go on")
     _say_goodbye(resume.progress.step, run_dir, more)
-    return Outcome(resume.progress.step, read_metrics(run_dir)[-1], None)
+    return Outcome(resume.progress.step, (read_metrics(run_dir) or [{}])[-1], None)
 
 
 def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:

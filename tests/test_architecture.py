@@ -64,7 +64,7 @@ def test_the_answers_that_need_no_torch_import_none():
         assert not _uses(MODULES[module] - {"gan_cli.train", "gan_cli.sample", "gan_cli.sweep"}, "torch", "torchvision")
 
 
-def test_only_the_loop_steps_and_calls_backward():
+def test_only_the_loop_calls_backward():
     for path in PACKAGE.rglob("*.py"):
         calls = {n.func.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)
                  and isinstance(n.func, ast.Attribute)}  # fmt: skip

@@ -42,7 +42,7 @@ def run(tmp_path_factory):
 def test_a_run_writes_its_folder_and_ends_with_three_lines(run):
     run_dir, done = run
     assert {path.name for path in run_dir.iterdir() if "tfevents" not in path.name} == {
-        ".hydra", "config.yaml", "metrics.jsonl", "samples", "checkpoints", "curves.png", "training.webp"
+        "config.yaml", "metrics.jsonl", "samples", "checkpoints", "curves.png", "training.webp"
     }  # fmt: skip
     lines = done.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == ["step 5/10", "step 10/10", "step 10", "to sample", "to go on"]
@@ -138,6 +138,26 @@ def test_a_sweep_ends_with_a_table(command, tmp_path):
     assert std == pytest.approx(np.std(values, ddof=1))
 
 
+def test_a_sweep_typed_again_overwrites_nothing_and_mixes_nothing_up(command, tmp_path):
+    sweep = ["-m", *FAST, "run_dir=sweep"]
+    assert command("gan-train", *sweep, "k=1,2", "steps=5").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*.safetensors")}
+
+    again = command("gan-train", *sweep, "k=3,4", "steps=5")
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert "holds a run already" in again.stderr
+
+    others = command("gan-train", *sweep, "k=3,4", "steps=5", "resume=auto")  # other runs than those that lie there
+    assert others.returncode == 2
+    assert others.stderr.count("k can't change") == 2
+    assert others.stdout.count("0/1") == 2
+
+    same = command("gan-train", *sweep, "k=1,2", "steps=5", "resume=auto")
+    assert same.returncode == 0, same.stderr
+    assert same.stdout.count("1/1") == 2
+    assert before == {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*.safetensors")}
+
+
 def test_a_bad_combination_does_not_cost_a_sweep_the_others(command):
     done = command("gan-train", "-m", *FAST, "k=0,1", "steps=5")
     assert done.returncode == 2
@@ -158,6 +178,18 @@ WRONG = [
     (["k=two"], "k: Value 'two'"),
     (["k=1,2"], "add -m"),
     (["k"], "write key=value"),
+    (["run_dir=~/x"], "write key=value, and 'key=\"value\"'"),
+    (["seed=99999999999999999999"], "is too large: at most"),
+    (["device=cuda:9999"], "no device"),
+    (["net=mlp", "batch_size=1"], "use 2 or more"),
+    (["net.z_dim=true"], "net.z_dim=True should be a whole number"),
+    (["net.generator=3"], "net.generator names no _target_"),
+    (["~net.prior"], "no net.prior None"),
+    (["loss=null"], "loss"),
+    (["dataset=folder", "dataset.root=/tmp", "dataset.size=0"], "dataset.size=0 is too small"),
+    (["optimizer.generator._target_=torch.optim.LBFGS"], "optimizer.generator can't be built"),
+    (["-m", "resume=somewhere"], "a sweep can't go on from one run"),
+    (["resume=nowhere", "run_dir=x"], "can't resume nowhere"),
     (["batch_size=-1"], "batch_size=-1 is too small"),
     (["precision=fp64"], "no precision 'fp64'; choose from auto, bf16, fp32"),
     (["device=gpu"], "no device 'gpu'; choose from auto, cpu"),
@@ -200,6 +232,7 @@ WRONG_SAMPLES = [
     (["ckpt=x", "n=0"], "n=0 is too small"),
     (["ckpt=x", "weights=best"], "no weights 'best'; choose from ema, raw"),
     (["ckpt=x", "nn=3"], "no key 'nn'; did you mean 'n'?"),
+    (["-m", "ckpt=x,y"], "gan-sample has no -m"),
 ]
 
 
@@ -249,6 +282,31 @@ def test_help_names_groups_and_keys(command):
     for word in ("dataset: cifar10, fashion_mnist, folder, mnist", "loss: minimax, nonsaturating", "max_seconds=null"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_a_run_on_a_folder_is_not_trained_on_its_own_pictures_nor_resumed_on_others(command, tmp_path):
+    for i in range(3):
+        Image.new("L", (9, 9), 80 * i).save(tmp_path / f"{i}.png")
+    data = [*FAST, "dataset=folder", "dataset.root=.", "dataset.size=8", "dataset.channels=1"]
+    assert command("gan-train", *data, "steps=2", "run_dir=run").returncode == 0
+    assert command("gan-train", "resume=run", "steps=3").returncode == 0  # though the run lies in the folder
+    (tmp_path / "elsewhere").mkdir()
+    assert command("gan-train", "resume=../run", "steps=4", cwd=tmp_path / "elsewhere").returncode == 0
+    Image.new("L", (9, 9)).save(tmp_path / "new.png")
+    changed = command("gan-train", "resume=run", "steps=5")
+    assert (changed.returncode, changed.stderr.count("\n")) == (2, 1)
+    assert "the data has changed: 3 images when the run began, 4 now" in changed.stderr
+
+
+def test_a_full_disk_gets_one_line(command, tmp_path):
+    limit = "import resource, sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
+    limit += "sys.argv = ['gan-train', *sys.argv[1:]]; from gan_cli.cli import train; train()"
+    arguments = [sys.executable, "-c", limit, *FAST, "steps=10", "run_dir=run"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "00000010.safetensors: File too large" in done.stderr
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
 def test_an_image_folder_end_to_end(command, tmp_path):

@@ -69,4 +69,4 @@ def test_the_help_names_every_key():
     for command, node in schema.COMMANDS.items():
         text = schema._describe_keys(command)
         for name in node.__dataclass_fields__:
-            assert name in text or node.__dataclass_fields__[name].metadata.get("group")
+            assert f"  {name}=" in text or node.__dataclass_fields__[name].metadata.get("group")

@@ -141,7 +141,7 @@ CASES = {
     "mlp, fused Adam": (mlp, {}),
     "conv, R1, k=2": (conv, {"k": 2, "penalty": penalties.r1, "penalty_interval": 3}),
     "conv, bfloat16": (conv, {"bf16": True}),
-    "maxout with dropout, SGD": (maxout, {"make_optimizer": SGD}),
+    "maxout with dropout, SGD, decay": (maxout, {"make_optimizer": SGD, "lr_decay_after": 50}),
     "RMSprop": (mlp, {"make_optimizer": partial(torch.optim.RMSprop, lr=1e-4)}),
     "AdamW, uniform noise": (mlp, {"make_optimizer": partial(torch.optim.AdamW, lr=1e-3), "prior": "uniform"}),
 }
@@ -174,6 +174,20 @@ def test_resuming_drops_what_was_logged_after_the_checkpoint(tiny, tmp_path):
         file.write('{"step": 7, "loss_d": 1}\n{"step": 8, "lo')  # killed after the checkpoint, in the middle of a line
     _train(tiny, tmp_path, steps=9, resume=checkpoint.read(tmp_path))
     assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4, 6, 8, 9]
+
+
+def test_learning_rates_fall_as_the_inverse_square_root(tiny, tmp_path):
+    rates = []
+
+    class Recorder(torch.optim.SGD):
+        def step(self):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step()
+
+    _train(tiny, tmp_path, steps=9, lr_decay_after=64, make_optimizer=lambda p: Recorder(p, lr=0.1))
+    expected = [0.1 * min(1, math.sqrt(4 / max(step, 1))) for step in range(9)]  # in steps of 16 images
+    assert rates[0::2] == rates[1::2] == pytest.approx(expected)
+    assert loop.lr_factor(1e9, None) == 1
 
 
 def test_the_run_folder_holds_what_is_promised(tiny, tmp_path):

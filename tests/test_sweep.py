@@ -16,9 +16,9 @@ def _run(folder, name, **metrics):
 def test_seeds_share_a_row_and_common_overrides_are_left_out(tmp_path):
     runs = []
     for i, (k, seed, value) in enumerate([("1", "0", -1.0), ("1", "1", -3.0), ("2", "0", -5.0)]):
-        runs.append(({"k": k, "seed": seed, "steps": "9"}, _run(tmp_path, str(i), value=value)))
-    (tmp_path / "failed").mkdir()
-    runs.append(({"k": "2", "seed": "1", "steps": "9"}, tmp_path / "failed"))
+        runs.append(sweep.Run({"k": k, "seed": seed, "steps": "9"}, _run(tmp_path, str(i), value=value), True))
+    diverged = _run(tmp_path, "diverged", value=9.0)  # it has metrics, from before it diverged
+    runs.append(sweep.Run({"k": "2", "seed": "1", "steps": "9"}, diverged, False))
     first, second = sweep.collect(runs)
     assert (first.choices, first.finished, first.runs) == ({"k": "1"}, 2, 2)
     assert first.metrics["value"] == (-2.0, math.sqrt(2))
@@ -31,7 +31,7 @@ def test_seeds_share_a_row_and_common_overrides_are_left_out(tmp_path):
 
 
 def test_a_sweep_over_seeds_alone_is_one_row(tmp_path):
-    runs = [({"seed": str(i)}, _run(tmp_path, str(i))) for i in range(3)]
+    runs = [sweep.Run({"seed": str(i)}, _run(tmp_path, str(i)), True) for i in range(3)]
     (row,) = sweep.collect(runs)
     assert (row.choices, row.runs) == ({}, 3)
     sweep.write_csv([row], tmp_path / "results.csv")

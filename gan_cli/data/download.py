@@ -20,5 +20,5 @@ def download(fetch: Callable[[], T], wanted: str, folder: Path) -> T:
     try:
         return fetch()
     except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError on a bad file
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"can't download the data ({reason}); put {wanted} into {folder} and run again") from error

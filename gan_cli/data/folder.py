@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,9 +19,11 @@ log = logging.getLogger(__name__)
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
     """``image`` in mode L (1 channel) or RGB (3): 16-bit values scaled to 8, transparency laid on white."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        # Pillow's own conversion cuts 16-bit values off at 255: a photograph turns white.
-        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().clip(0, 255).astype(np.uint8))
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        # Pillow's own conversion cuts values off at 255: a 16-bit photograph turns white, a float one in [0, 1] black.
+        values = np.asarray(image).astype(np.float64)
+        full = 1 if image.mode == "F" and values.max() <= 1 else 65535 if image.mode != "F" else 255
+        image = Image.fromarray((values * 255 / full).round().clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -38,6 +41,17 @@ def read_image(path: Path, size: int, channels: int) -> np.ndarray:
     return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
 
 
+def image_files(top: Path) -> Iterator[Path]:
+    """Files below ``top`` with an image's suffix, but not in hidden folders, nor in run folders of gan-train."""
+    suffixes = Image.registered_extensions()
+    for here, folders, names in os.walk(top):
+        if "checkpoints" in folders and "config.yaml" in names:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(here, name) for name in names if Path(name).suffix.lower() in suffixes)
+
+
 def _try_read(path: Path, size: int, channels: int) -> np.ndarray | None:
     """:func:`read_image`, or None for a file that isn't a whole image (Pillow raises all of these on damaged files)."""
     try:
@@ -52,6 +66,8 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     Files are taken in the order of their paths. Unreadable ones are counted and named in one warning; UserError if
     ``root`` is no folder or holds no readable image.
     """
+    if size < 1:
+        raise UserError(f"dataset.size={size} is too small: at least 1")
     if channels not in (1, 3):
         raise UserError(f"dataset.channels={channels}: choose 1 (grey) or 3 (colour)")
     if root is None:
@@ -59,8 +75,7 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     top = Path(root).expanduser()
     if not top.is_dir():
         raise UserError(f"dataset.root={root} is not a folder; give the folder that holds your images")
-    suffixes = Image.registered_extensions()
-    paths = sorted(path for path in top.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    paths = sorted(image_files(top))
     if not paths:
         raise UserError(f"no image files below {top}; it may be the wrong folder")
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of Python's lock while it decodes and resizes
