@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -189,8 +189,10 @@ def explain(error: BaseException, command: str) -> str | None:
     if isinstance(error, MissingConfigException) and error.options is not None:
         parent, _, wanted = (error.missing_cfg_file or "").rpartition("/")
         return f"no {parent} {wanted!r}" + did_you_mean(wanted, error.options)
-    if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
-        return _explain_syntax(str(error)) or _explain_composition(error, command)
+    if _raised_by_hydra(error):
+        return f"{str(error).splitlines()[0]}; `gan-{command} --help` lists each group's choices"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_syntax(error) or _explain_composition(error, command)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; choose another place, or make room or rights there"
     return None
@@ -209,7 +211,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
-        error = error.__cause__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return chain
 
 
@@ -238,12 +240,12 @@ def _unknown_key(name: str, parent: Any, command: str) -> str:
     return f"no key {last!r} in {prefix}{near}"
 
 
-def _explain_syntax(text: str) -> str | None:
+def _explain_syntax(error: BaseException) -> str | None:
     """What Hydra's own words on an override it can't read come to."""
-    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", text):
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", str(error)):
         return f"{several.group(1)} means several runs: add -m to do them all (a list is written key=[a,b])"
-    if unreadable := re.match(r"Error parsing override '(.*?)'\n", text):
-        return f"can't read {unreadable.group(1)!r}: write key=value, and 'key=\"value\"' round special characters"
+    if isinstance(error, OverrideParseException):
+        return f"can't read {error.override!r}: write key=value, and 'key=\"value\"' round special characters"
     return None
 
 

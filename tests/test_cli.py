@@ -185,10 +185,9 @@ WRONG = [
     (["net.z_dim=true"], "net.z_dim=True should be a whole number"),
     (["net.generator=3"], "net.generator names no _target_"),
     (["~net.prior"], "no net.prior None"),
-    (["loss=null"], "loss"),
+    (["loss=null"], "`gan-train --help` lists each group's choices"),
     (["dataset=folder", "dataset.root=/tmp", "dataset.size=0"], "dataset.size=0 is too small"),
     (["optimizer.generator._target_=torch.optim.LBFGS"], "optimizer.generator can't be built"),
-    (["-m", "resume=somewhere"], "a sweep can't go on from one run"),
     (["resume=nowhere", "run_dir=x"], "can't resume nowhere"),
     (["batch_size=-1"], "batch_size=-1 is too small"),
     (["precision=fp64"], "no precision 'fp64'; choose from auto, bf16, fp32"),
@@ -253,12 +252,22 @@ def test_samples_that_cannot_be_written_get_one_line(run, command, argument, lin
     assert line in done.stderr
 
 
-def test_a_finished_run_is_not_overwritten(run, command):
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run_dir={}"], "holds a run already; add resume=auto"),
+        (["resume={}", "run_dir=x"], "goes on in that folder: leave run_dir out"),
+        (["resume={}"], "is complete; add steps=20 to go on"),
+        (["resume={}", "steps=20", "k=3"], "k can't change when a run is resumed"),
+        (["-m", "resume={}", "k=1,2"], "a sweep can't go on from one run"),
+    ],
+)
+def test_a_finished_run_is_not_overwritten(run, command, arguments, line):
     run_dir, _ = run
     before = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
-    done = command("gan-train", *FAST, f'run_dir="{run_dir}"')
-    assert done.returncode == 2
-    assert "holds a run already; add resume=auto" in done.stderr
+    done = command("gan-train", *(argument.format(f'"{run_dir}"') for argument in arguments))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert line in done.stderr
     assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
 
 
