@@ -1,12 +1,11 @@
-"""The Fréchet distance of MNIST runs: python benchmarks/quality.py RUN_DIR [RUN_DIR …]
+"""The Fréchet distance of MNIST runs: python benchmarks/quality.py CKPT [CKPT …]
 
-10,000 samples of the averaged generator (seed 0, as gan-sample draws them) against all 60,000 training images, on the
-128 features of the shipped classifier. Prints a line for every checkpoint of each run, their training seconds, and at
-the end the mean and standard deviation over the runs' last checkpoints; first the floor, the 10,000 test images.
+Each CKPT is a run folder (then its last checkpoint) or a checkpoint file. 10,000 samples of the averaged generator (seed
+0, as gan-sample draws them) against all 60,000 training images, on the 128 features of the shipped classifier. Prints
+the floor (the 10,000 test images), a line for each, and the mean and standard deviation over all of them.
 """
 
 import sys
-from pathlib import Path
 
 import torch
 
@@ -24,18 +23,15 @@ N = 10_000
 def main() -> None:
     real = mnist_features(mnist().images)
     print(f"floor, test images: {frechet_distance(real, mnist_features(mnist(split='test').images)):.2f}")
-    last = []
-    for run_dir in map(Path, sys.argv[1:]):
-        for path in sorted((run_dir / "checkpoints").glob("0*.safetensors")):
-            opened = checkpoint.read(path)
-            prior, z_dim = noise(opened.config["net"])
-            fake = torch.cat(list(images.generate(load_generator(opened), images.latents(prior, N, z_dim, seed=0))))
-            distance = frechet_distance(real, mnist_features(fake))
-            progress = opened.progress
-            print(f"{path}: {distance:.2f} after {progress.seconds:.0f} s, {progress.step:,} steps", flush=True)
-        last.append(distance)
-    mean, std = mean_std(last)
-    print(f"last checkpoints: {mean:.2f}" + (f" ± {std:.2f} (n = {len(last)})" if std is not None else ""))
+    distances = []
+    for opened in map(checkpoint.read, sys.argv[1:]):
+        prior, z_dim = noise(opened.config["net"])
+        fake = torch.cat(list(images.generate(load_generator(opened), images.latents(prior, N, z_dim, seed=0))))
+        distances.append(frechet_distance(real, mnist_features(fake)))
+        progress = opened.progress
+        print(f"{opened.path}: {distances[-1]:.2f} after {progress.seconds:.0f} s, {progress.step:,} steps", flush=True)
+    mean, std = mean_std(distances)
+    print(f"mean: {mean:.2f}" + (f" ± {std:.2f} (n = {len(distances)})" if std is not None else ""))
 
 
 if __name__ == "__main__":

@@ -88,10 +88,11 @@ COMMANDS: dict[str, type] = {"train": TrainConfig, "sample": SampleConfig}
 
 
 def register() -> None:
-    """Tell Hydra of the schemas (``train_schema``, …) and of this package's two resolvers."""
+    """Tell Hydra of the schemas (``train_schema``, …) and of this package's resolvers."""
     for name, node in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=node)
     OmegaConf.register_new_resolver("keys_of", _describe_keys, replace=True)
+    OmegaConf.register_new_resolver("either", lambda first, second: second if first is None else first, replace=True)
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 
 

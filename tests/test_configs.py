@@ -61,7 +61,10 @@ def test_the_choice_lands_where_it_should():
     assert config["net"]["generator"]["_target_"] == "gan_cli.networks.conv.Generator"
     assert config["optimizer"]["generator"]["_target_"] == "torch.optim.SGD"
     assert config["optimizer"]["discriminator"]["_target_"] == "torch.optim.Adam"
+    assert config["optimizer"]["generator"]["lr"] == 0.1  # SGD's own, not Adam's
     assert config["optimizer"]["discriminator"]["lr"] == 0.5
+    both = _compose("optimizer.lr=0.25")["optimizer"]
+    assert (both["generator"]["lr"], both["discriminator"]["lr"]) == (0.25, 0.25)
     assert build.penalty(config["penalty"]) == (None, 1)
 
 
