@@ -1,8 +1,8 @@
 """The Fréchet distance of MNIST runs: python benchmarks/quality.py CKPT [CKPT …]
 
-Each CKPT is a run folder (then its last checkpoint) or a checkpoint file. 10,000 samples of the averaged generator (seed
-0, as gan-sample draws them) against all 60,000 training images, on the 128 features of the shipped classifier. Prints
-the floor (the 10,000 test images), a line for each, and the mean and standard deviation over all of them.
+Each CKPT is a run folder (then its last checkpoint) or a checkpoint file. 10,000 samples of the averaged generator
+(seed 0, as gan-sample draws them) against all 60,000 training images, on the 128 features of the shipped classifier.
+Prints the floor (the 10,000 test images), a line for each, and the mean and standard deviation over all of them.
 """
 
 import sys

@@ -8,8 +8,8 @@ def decay(images: int, batch_size: int, half_life: float, ramp: float | None) ->
     """The factor by which one update shrinks the past: ``0.5 ** (batch_size / half_life)``, half-life in images.
 
     With ``ramp``, no half-life is longer than ``ramp`` times the ``images`` the generator was trained on so far: a
-    young average doesn't drag the untrained generator along (Karras et al. 2020, arXiv 2006.06676, appendix C). A
-    half-life of 0 is no averaging.
+    young average doesn't drag the untrained generator along (as in the code of Karras et al. 2020, arXiv 2006.06676).
+    A half-life of 0 is no averaging.
     """
     if ramp is not None:
         half_life = min(half_life, ramp * images)

@@ -36,8 +36,8 @@ class Outcome(NamedTuple):
 def lr_factor(images: float, decay_after: float | None) -> float:
     """What the learning rates are multiplied by: 1, and from ``decay_after`` images on sqrt(decay_after / images).
 
-    The inverse square root (as in Karras et al. 2024, arXiv 2312.02696, equation 67) knows no end of the run, so that
-    ``steps`` can be raised later on.
+    The inverse square root (as in Karras et al. 2024, arXiv 2312.02696) knows no end of the run, so that ``steps`` can
+    be raised later on.
     """
     return 1.0 if decay_after is None else min(1.0, math.sqrt(decay_after / max(images, 1.0)))
 
