@@ -1,0 +1,23 @@
+"""What users and other tools rely on by name: a change here is a change for them, and belongs in the changelog."""
+
+import dataclasses
+import inspect
+
+from gan_cli import loop, schema
+from gan_cli.data import Dataset
+
+
+def test_the_keys_of_the_commands():
+    names = {command: [f.name for f in dataclasses.fields(node)] for command, node in schema.COMMANDS.items()}
+    assert names == {
+        "train": "dataset net loss penalty optimizer k steps max_seconds batch_size lr_decay_after seed device precision "
+        "ema log_every sample_every checkpoint_every samples run_dir resume trust".split(),
+        "sample": "ckpt n out seed weights batch_size labels device trust".split(),
+    }
+
+
+def test_the_loop_can_be_called_from_python_by_these_names():
+    parameters = inspect.signature(loop.train).parameters
+    needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    assert needed == "generator discriminator dataset loss make_optimizer_g make_optimizer_d run_dir steps".split()
+    assert [f.name for f in dataclasses.fields(Dataset)] == ["images", "labels", "class_names"]
