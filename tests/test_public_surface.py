@@ -10,14 +10,44 @@ from gan_cli.data import Dataset
 def test_the_keys_of_the_commands():
     names = {command: [f.name for f in dataclasses.fields(node)] for command, node in schema.COMMANDS.items()}
     assert names == {
-        "train": "dataset net loss penalty optimizer k steps max_seconds batch_size lr_decay_after seed device precision "
-        "ema log_every sample_every checkpoint_every samples run_dir resume trust".split(),
-        "sample": "ckpt n out seed weights batch_size labels device trust".split(),
+        "train": [
+            "dataset",
+            "net",
+            "loss",
+            "penalty",
+            "optimizer",
+            "k",
+            "steps",
+            "max_seconds",
+            "batch_size",
+            "lr_decay_after",
+            "seed",
+            "device",
+            "precision",
+            "ema",
+            "log_every",
+            "sample_every",
+            "checkpoint_every",
+            "samples",
+            "run_dir",
+            "resume",
+            "trust",
+        ],
+        "sample": ["ckpt", "n", "out", "seed", "weights", "batch_size", "labels", "device", "trust"],
     }
 
 
 def test_the_loop_can_be_called_from_python_by_these_names():
     parameters = inspect.signature(loop.train).parameters
     needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
-    assert needed == "generator discriminator dataset loss make_optimizer_g make_optimizer_d run_dir steps".split()
+    assert needed == [
+        "generator",
+        "discriminator",
+        "dataset",
+        "loss",
+        "make_optimizer_g",
+        "make_optimizer_d",
+        "run_dir",
+        "steps",
+    ]
     assert [f.name for f in dataclasses.fields(Dataset)] == ["images", "labels", "class_names"]
