@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from gan_cli.data import Dataset
-from gan_cli.errors import UserError, did_you_mean
+from gan_cli.errors import UserError, did_you_mean, one_line
 from gan_cli.noise import PRIORS
 
 
@@ -70,13 +70,11 @@ def _target(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
     try:
         return pkgutil.resolve_name(node["_target_"])
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{group}: can't find {node['_target_']}: {_one_line(error)}") from error
+        raise UserError(f"{group}: can't find {node['_target_']}: {one_line(error)}") from error
 
 
 def _check_types(node: Mapping[str, Any], target: Callable[..., Any], group: str) -> None:
     """UserError where ``node`` gives a word for a number: what the annotations of ``target``'s parameters tell."""
-    if node.get("_partial_") is not True and inspect.isfunction(target) and group in ("loss", "penalty"):
-        raise UserError(f"{group}: its YAML file needs a line _partial_: true")
     for name, parameter in inspect.signature(target).parameters.items():
         if name not in node:
             continue
@@ -99,11 +97,7 @@ def _instantiate(node: Mapping[str, Any], group: str, **facts: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        raise UserError(f"{group}: {_one_line(cause or error)}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+        raise UserError(f"{group}: {one_line(cause or error)}") from error
 
 
 def _facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> dict[str, Any]:
@@ -157,7 +151,7 @@ def _try_out(network: nn.Module, inputs: Tensor, expected: tuple[int, ...], grou
     try:
         shape = tuple(network.eval()(inputs).shape)
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        raise UserError(f"{group} fails on an input of shape {list(inputs.shape)}: {_one_line(error)}") from error
+        raise UserError(f"{group} fails on an input of shape {list(inputs.shape)}: {one_line(error)}") from error
     if shape != expected:
         raise UserError(f"{group} gives shape {list(shape)} where {list(expected)} is needed")
     network.train()
@@ -184,6 +178,8 @@ def penalty(node: Mapping[str, Any]) -> tuple[Callable[..., Any] | None, int]:
 
 def _bound(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
     """A partial whose keywords its function has: a mistyped option must not wait for the first step to be found."""
+    if node.get("_partial_") is not True:
+        raise UserError(f"{group}: its YAML file needs a line _partial_: true")
     function = _instantiate(node, group)
     parameters = inspect.signature(function.func).parameters
     unknown = set(function.keywords) - set(parameters)
@@ -204,7 +200,7 @@ def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..
             make([dummy]).step()
         except (TypeError, ValueError, RuntimeError) as error:
             settings = {name: value for name, value in node[network].items() if not name.startswith("_")}
-            raise UserError(f"{group} can't be built from {settings}: {_one_line(error)}") from error
+            raise UserError(f"{group} can't be built from {settings}: {one_line(error)}") from error
         makers.append(make)
     return makers[0], makers[1]
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gan_cli.errors import TrainingDiverged, UserError
+from gan_cli.errors import TrainingDiverged, UserError, one_line
 from gan_cli.files import write_atomic
 
 FORMAT = 1
@@ -153,8 +153,7 @@ def load_module(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
     try:
         module.load_state_dict(_tensors(checkpoint.path, f"{name}."))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the {name} in {checkpoint.path} doesn't fit its configuration: {reason}") from error
+        raise UserError(f"the {name} in {checkpoint.path} doesn't fit its configuration: {one_line(error)}") from error
 
 
 def load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> None:

@@ -12,6 +12,11 @@ class TrainingDiverged(Exception):
     """A loss or a weight is no longer finite; nothing such was saved. The commands end with status 3 on it."""
 
 
+def one_line(error: BaseException) -> str:
+    """The words of another library's ``error`` on one line, cut after 200 characters; its type where it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the nearest of ``choices``, or ``"; choose from a, b, c"`` when none is near."""
     options = sorted(choices)

@@ -170,16 +170,8 @@ def _validate(config: DictConfig, node: type, prefix: str) -> None:
 
 def config_groups() -> list[str]:
     """The config groups that are shipped: dataset, net, net/generator, …"""
-    root = resources.files("gan_cli.configs")
-
-    def below(folder: Any, name: str) -> list[str]:
-        found = [name] if name else []
-        for child in folder.iterdir():
-            if child.is_dir() and not child.name.startswith("_"):
-                found += below(child, f"{name}/{child.name}" if name else child.name)
-        return found
-
-    return sorted(below(root, ""))
+    top = Path(str(resources.files("gan_cli.configs")))
+    return sorted({file.parent.relative_to(top).as_posix() for file in top.rglob("*.yaml")} - {"."})
 
 
 def explain(error: BaseException, command: str) -> str | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from tqdm import tqdm
 
-from gan_cli.files import write_atomic
+from gan_cli.files import naming, write_atomic
 
 LOSSES = ("loss_d", "loss_g")
 
@@ -84,12 +84,9 @@ class Log:
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one tick's record; it is on disk when this returns."""
-        try:
+        with naming(self._path):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
-        except OSError as error:
-            error.filename = str(self._path)  # a full disk is reported without a name
-            raise
         for name, value in row.items():
             if name != "step":
                 self._events.add_scalar(name, value, int(row["step"]))

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from gan_cli import build, checkpoint, loop, schema
-from gan_cli.checkpoint import Checkpoint, Progress
+from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
 from gan_cli.files import write_atomic
 from gan_cli.loop import Outcome
@@ -34,7 +34,7 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
     resume = _to_resume(config["resume"], run_dir)
     if resume:
         config = _resumed(config, resume, overridden)
-        if more := _what_to_raise(resume.progress, config):
+        if more := _what_to_raise(resume.progress.step, resume.progress.seconds, config):
             return _already_done(resume, config, run_dir, more)
     device = build.device(config["device"])
     prior, z_dim = build.noise(config["net"])
@@ -81,16 +81,16 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         config={**config, "image_shape": list(dataset.image_shape), "examples": len(dataset)},
         resume=resume,
     )
-    _say_goodbye(outcome.step, run_dir, _what_to_raise(checkpoint.read(run_dir).progress, config))
+    _say_goodbye(outcome.step, run_dir, _what_to_raise(outcome.step, outcome.metrics["seconds"], config))
     return outcome
 
 
-def _what_to_raise(progress: Progress, config: Mapping[str, Any]) -> str | None:
+def _what_to_raise(step: int, seconds: float, config: Mapping[str, Any]) -> str | None:
     """The override that lets a complete run go on, twice as far; None while it is not complete."""
-    if progress.step >= config["steps"]:
-        return f"steps={2 * progress.step}"
-    if config["max_seconds"] is not None and progress.seconds >= config["max_seconds"]:
-        return f"max_seconds={2 * math.ceil(progress.seconds)}"
+    if step >= config["steps"]:
+        return f"steps={2 * step}"
+    if config["max_seconds"] is not None and seconds >= config["max_seconds"]:
+        return f"max_seconds={2 * math.ceil(seconds)}"
     return None
 
 

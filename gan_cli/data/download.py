@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, one_line
 
 T = TypeVar("T")
 
@@ -20,5 +20,6 @@ def download(fetch: Callable[[], T], wanted: str, folder: Path) -> T:
     try:
         return fetch()
     except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError on a bad file
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"can't download the data ({reason}); put {wanted} into {folder} and run again") from error
+        raise UserError(
+            f"can't download the data ({one_line(error)}); put {wanted} into {folder} and run again"
+        ) from error
