@@ -14,7 +14,12 @@ from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
 
 MODULE = {"ema": "ema", "raw": "generator"}
-UNWRITTEN = {*Image.registered_extensions(), ".npy", ".pt"}  # what a person may expect, but not a folder's name
+SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".npz": b"PK"}  # what such files begin with
+# What a person may expect to be written, but not a folder's name.
+UNWRITTEN = {
+    *Image.registered_extensions().keys() - SIGNATURES.keys(),
+    *(".csv", ".json", ".npy", ".pt", ".safetensors", ".txt", ".yaml", ".zip"),
+}
 
 
 def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str] = ()) -> nn.Module:
@@ -43,14 +48,12 @@ def run(config: Mapping[str, Any]) -> Path:
         raise UserError(
             f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out"
         )
+    out = Path(config["out"]).expanduser() if config["out"] else _default_out(opened.path)
+    suffix = _checked_suffix(out)
     device = build.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
     prior, z_dim = build.noise(opened.config["net"])
     latents = images.latents(prior, config["n"], z_dim, config["seed"])
-    out = Path(config["out"]).expanduser() if config["out"] else _default_out(opened.path)
-    suffix = "" if out.is_dir() else out.suffix.lower()
-    if suffix in UNWRITTEN - {".png"}:
-        raise UserError(f"out={out}: can't write {suffix}; use .png (a grid), .npz (an array), or a folder's name")
     blocks = tqdm(
         images.generate(generator, latents, config["batch_size"]),
         total=-(-len(latents) // images.block_size(config["batch_size"])),
@@ -66,6 +69,25 @@ def run(config: Mapping[str, Any]) -> Path:
         for i, image in enumerate(image for block in blocks for image in block):
             images.write_png(images.to_pil(image), out / f"{i:06d}.png")
     return out
+
+
+def _checked_suffix(out: Path) -> str:
+    """``.png`` or ``.npz`` as ``out`` ends, another suffix or none for a folder.
+
+    UserError if ``out`` can't be written, or is a file of another kind: a mistyped name mustn't cost a checkpoint.
+    """
+    suffix = "" if out.is_dir() else out.suffix.lower()
+    if suffix in UNWRITTEN:
+        raise UserError(f"out={out}: can't write {suffix}; use .png (a grid), .npz (an array), or a folder's name")
+    if out.is_dir() or not out.exists():
+        return suffix
+    if suffix not in SIGNATURES:
+        raise UserError(f"out={out} is a file, not a folder; choose another name")
+    if out.is_file():  # opening a FIFO would wait for ever
+        with out.open("rb") as file:
+            if file.read(8).startswith(SIGNATURES[suffix]):
+                return suffix
+    raise UserError(f"out={out} exists and is not a {suffix} file; choose another name")
 
 
 def _default_out(path: Path) -> Path:

@@ -3,12 +3,17 @@
 import gzip
 import hashlib
 import logging
+import os
 import pickle
+import socket
+import sys
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageFile
 
 from gan_cli.data import Dataset, Sampler, cifar, idx, resized, to_unit
 from gan_cli.data.folder import folder
@@ -168,6 +173,151 @@ def test_folders_that_hold_nothing(tmp_path):
         folder(None)
     with pytest.raises(UserError, match="choose 1"):
         folder(str(tmp_path), channels=2)
+    with pytest.raises(UserError, match="size=0 is too small"):
+        folder(str(tmp_path), size=0)
+    with pytest.raises(UserError, match=r"^dataset.size=4097 is too large: at most 4096$"):
+        folder(str(tmp_path), size=4097)
+
+
+def _skipped(root, caplog):
+    """What the warning about ``root``, a folder with one readable image, says was skipped."""
+    caplog.clear()
+    assert len(folder(str(root), size=8)) == 1
+    (warning,) = caplog.messages
+    return warning
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 20 20
+%%EndComments
+showpage
+%%EOF
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script stands for Ghostscript")
+def test_an_eps_file_that_calls_itself_a_picture_runs_nothing(tmp_path, monkeypatch, caplog):
+    canary, root = tmp_path / "canary", tmp_path / "images"
+    root.mkdir()
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {canary}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # where Pillow remembers that there is no Ghostscript
+    Image.new("L", (9, 9)).save(root / "good.png")
+    for name in ("a.png", "b.jpg", "c.eps", "d.ps"):
+        (root / name).write_bytes(EPS)
+    assert "skipped 2 of 3" in _skipped(root, caplog)  # .eps and .ps aren't even looked at
+    assert not canary.exists()
+    with Image.open(root / "a.png") as image, pytest.raises(OSError, match=r".*"):
+        image.load()
+    assert canary.exists()  # it would have run
+
+
+@pytest.mark.parametrize(("kind", "name"), [("PNG", "a.jpg"), ("JPEG", "a.png"), ("BMP", "a.tga"), ("TGA", "a.png")])
+def test_a_file_with_another_format_s_suffix_is_read(tmp_path, kind, name, caplog):
+    Image.new("RGB", (9, 9), (200, 0, 0)).save(tmp_path / name, kind)
+    assert (folder(str(tmp_path), size=1).images[0, :, 0, 0] - torch.tensor([200, 0, 0])).abs().max() <= 2
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP"])
+def test_the_common_formats_are_read_by_their_own_suffixes(tmp_path, kind, caplog):
+    suffixes = [suffix for suffix, name in Image.registered_extensions().items() if name == kind]
+    for suffix in suffixes:
+        Image.new("RGB", (16, 16), (0, 200, 0)).save(tmp_path / f"a{suffix}", kind)
+    assert folder(str(tmp_path), size=8).images.shape[0] == len(suffixes) > 0
+    assert not caplog.messages
+
+
+def _chunk(kind, content):
+    """One chunk of a PNG file."""
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def _png(width, height, *extra):
+    """A PNG file whose header claims that size, and whose pixels are those of one black line."""
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    chunks = (_chunk(b"IHDR", header), *extra, _chunk(b"IDAT", zlib.compress(bytes(1 + width))), _chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_bombs_are_refused_before_they_are_decoded_and_without_a_second_warning(tmp_path, monkeypatch, caplog):
+    text = _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 24)))
+    (tmp_path / "good.png").write_bytes(_png(9, 1))
+    (tmp_path / "bomb.png").write_bytes(_png(100_000, 100_000))
+    for i in range(20):  # above what Pillow warns of, below what it refuses; many, for the threads
+        (tmp_path / f"large{i}.png").write_bytes(_png(10_000, 10_000))
+    (tmp_path / "text.png").write_bytes(_png(9, 1, text))
+    decoded, load = [], ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: (decoded.append(image.size), load(image))[1])
+    warning = _skipped(tmp_path, caplog)
+    assert warning.startswith("skipped 22 of 23 files that are no readable images: bomb.png, large0.png")
+    assert set(decoded) == {(9, 1)}
+
+
+def test_a_damaged_avif_file_is_skipped(tmp_path, caplog):
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow has no AVIF")
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "a.avif")
+    content = (tmp_path / "a.avif").read_bytes()
+    start = content.index(b"mdat") + 4
+    (tmp_path / "b.avif").write_bytes(content[:start] + bytes(len(content) - start))  # for Pillow a RuntimeError
+    assert "skipped 1 of 2 files that are no readable images: b.avif" in _skipped(tmp_path, caplog)
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """A folder with one image, in a folder called x.png."""
+    (tmp_path / "images" / "x.png").mkdir(parents=True)
+    Image.new("L", (9, 9)).save(tmp_path / "images" / "x.png" / "good.png")
+    return tmp_path / "images"
+
+
+def test_linked_folders_are_followed_each_once(linked, tmp_path, caplog):
+    (tmp_path / "elsewhere").mkdir()
+    Image.new("L", (9, 9), 255).save(tmp_path / "elsewhere" / "white.png")
+    (linked / "link").symlink_to(tmp_path / "elsewhere")
+    (linked / "same.png").symlink_to(tmp_path / "elsewhere")
+    (linked / "x.png" / "parent").symlink_to(linked)
+    (linked / "x.png" / "self").symlink_to(".")
+    (linked / "gone").symlink_to("nowhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(linked)
+    dataset = folder(str(linked), size=8)
+    assert dataset.images[:, 0, 0, 0].tolist() == [255, 0]
+    assert not caplog.messages
+    assert len(folder(str(linked / "link"), size=8)) == 2  # through elsewhere's link back
+
+
+def test_what_is_no_file_is_skipped_and_never_waited_for(linked, caplog, monkeypatch):
+    (linked / "loop.png").symlink_to("loop.png")
+    (linked / "dangling.png").symlink_to("nowhere.png")
+    os.mkfifo(linked / "fifo.png")
+    (linked / "to-fifo.png").symlink_to("fifo.png")
+    monkeypatch.chdir(linked)  # a socket's path may not be long
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.png")
+        warning = _skipped(linked, caplog)
+    names = "dangling.png, fifo.png, loop.png, socket.png, to-fifo.png"
+    assert warning == f"skipped 5 of 6 files that are no readable images: {names}"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_without_rights_is_passed_over(linked, caplog):
+    (linked / "closed").mkdir(mode=0)
+    assert len(folder(str(linked), size=8)) == 1
+    assert not caplog.messages
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
+def test_names_cannot_reach_the_terminal_as_they_are(tmp_path, caplog):
+    Image.new("L", (9, 9)).save(tmp_path / "good.png")
+    for name in (b"\x1b[2J\r\n.png", b"\xff.png", b"\xc2\x9b.png", "größe ☃.png".encode()):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"no")
+    warning = _skipped(tmp_path, caplog)
+    assert warning.isprintable()
+    warning.encode()
+    for shown in (r"\x1b[2J\r\n.png", r"\udcff.png", r"\x9b.png", "größe ☃.png"):
+        assert shown in warning
 
 
 def test_images_and_tensors_map_to_each_other():

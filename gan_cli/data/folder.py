@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,13 @@ from gan_cli.data import Dataset
 from gan_cli.errors import UserError
 
 log = logging.getLogger(__name__)
+
+MAX_SIZE = 4096
+# Pillow goes by what a file begins with, not by its suffix, and some of its readers are dangerous (EPS: it runs
+# Ghostscript): so the formats are named. TGA, which has no signature, comes last.
+WANTED = ("BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP", "AVIF", "TGA")
+SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in WANTED}
+FORMATS = [name for name in WANTED if name in Image.OPEN]  # not every Pillow has AVIF; the JPEG reader reads MPO, too
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
@@ -32,7 +40,7 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
 
 def read_image(path: Path, size: int, channels: int) -> np.ndarray:
     """One image file -> uint8 ``[channels, size, size]``: upright, resized by its shorter side, centre-cropped."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         image.draft(
             "RGB" if channels == 3 else "L", (size, size)
         )  # a JPEG decodes at 1/2, 1/4 or 1/8 where that will do
@@ -42,22 +50,55 @@ def read_image(path: Path, size: int, channels: int) -> np.ndarray:
 
 
 def image_files(top: Path) -> Iterator[Path]:
-    """Files below ``top`` with an image's suffix, but not in hidden folders, nor in run folders of gan-train."""
-    suffixes = Image.registered_extensions()
-    for here, folders, names in os.walk(top):
-        if "checkpoints" in folders and "config.yaml" in names:
+    """Files below ``top`` with an image's suffix, but not in hidden folders, nor in run folders of gan-train.
+
+    Symbolic links to folders are followed, but no folder is visited twice.
+    """
+    visited = set()
+    for here, folders, names in os.walk(top, followlinks=True):
+        status = os.stat(here)
+        identity = status.st_dev, status.st_ino
+        if identity in visited or ("checkpoints" in folders and "config.yaml" in names):
             folders.clear()
             continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(here, name) for name in names if Path(name).suffix.lower() in suffixes)
+        visited.add(identity)
+        # Sorted, so that a folder with two paths is always found by the same one.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in names if Path(name).suffix.lower() in SUFFIXES)
 
 
 def _try_read(path: Path, size: int, channels: int) -> np.ndarray | None:
     """:func:`read_image`, or None for a file that isn't a whole image (Pillow raises all of these on damaged files)."""
     try:
-        return read_image(path, size, channels)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return read_image(path, size, channels) if path.is_file() else None  # opening a FIFO would wait for ever
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, MemoryError):  # AVIF: RuntimeError
         return None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None
+
+
+def _read_all(paths: list[Path], size: int, channels: int) -> list[np.ndarray | None]:
+    """:func:`_try_read` of every path, in threads."""
+    # Pillow lets go of Python's lock while it decodes and resizes.
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Pillow only warns of up to twice the pixels that it takes for safe. The filters are the whole process's, so
+        # they are set here and not in the threads.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return list(
+            tqdm(
+                pool.map(lambda path: _try_read(path, size, channels), paths),
+                total=len(paths),
+                desc="reading images",
+                unit="file",
+                leave=False,
+                disable=None,
+            )
+        )
+
+
+def _printable(path: Path) -> str:
+    """``path`` with control characters and undecodable bytes escaped: they could move the terminal's cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
 
 
 def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
@@ -68,6 +109,8 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     """
     if size < 1:
         raise UserError(f"dataset.size={size} is too small: at least 1")
+    if size > MAX_SIZE:
+        raise UserError(f"dataset.size={size} is too large: at most {MAX_SIZE}")
     if channels not in (1, 3):
         raise UserError(f"dataset.channels={channels}: choose 1 (grey) or 3 (colour)")
     if root is None:
@@ -78,23 +121,13 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     paths = sorted(image_files(top))
     if not paths:
         raise UserError(f"no image files below {top}; it may be the wrong folder")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of Python's lock while it decodes and resizes
-        arrays = list(
-            tqdm(
-                pool.map(lambda path: _try_read(path, size, channels), paths),
-                total=len(paths),
-                desc="reading images",
-                unit="file",
-                leave=False,
-                disable=None,
-            )
-        )
+    arrays = _read_all(paths, size, channels)
     unreadable = [path for path, array in zip(paths, arrays, strict=True) if array is None]
     images = [array for array in arrays if array is not None]
     if not images:
         raise UserError(f"none of the {len(paths)} image files below {top} can be read")
     if unreadable:
-        names = ", ".join(str(path.relative_to(top)) for path in unreadable[:5])
+        names = ", ".join(_printable(path.relative_to(top)) for path in unreadable[:5])
         more = ", …" if len(unreadable) > 5 else ""
         log.warning(
             "skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more

@@ -1,0 +1,87 @@
+"""Where ``gan-sample`` writes: what is overwritten and what is refused, before a network is built."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gan_cli import checkpoint, sample
+from gan_cli.errors import UserError
+from gan_cli.networks import mlp
+
+NET = {
+    "generator": {"_target_": "gan_cli.networks.mlp.Generator", "widths": [8], "norm": True},
+    "discriminator": {"_target_": "gan_cli.networks.mlp.Discriminator", "widths": [8]},
+    "z_dim": 4,
+    "prior": "normal",
+}
+
+
+@pytest.fixture
+def draw(tmp_path):
+    """Sample three images from a small checkpoint: ``draw(out)``."""
+    torch.manual_seed(0)
+    generator = mlp.Generator((1, 8, 8), 4, widths=(8,))
+    config, modules = {"net": NET, "image_shape": [1, 8, 8]}, {"generator": generator, "ema": generator}
+    folder, nothing = tmp_path / "run" / "checkpoints", torch.device("cpu")
+    path = checkpoint.save(folder, checkpoint.Progress(7, 70, 1.5), config, modules, {}, nothing)
+    settings = {"n": 3, "seed": 0, "weights": "ema", "batch_size": 32, "labels": None, "device": "cpu", "trust": []}
+    return lambda out: sample.run({"ckpt": str(path), "out": None if out is None else str(out), **settings})
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("x.png", "exists and is not a .png file"),
+        ("x.npz", "exists and is not a .npz file"),
+        ("x.PNG", "exists and is not a .png file"),
+        ("folder", "is a file, not a folder"),
+        ("v1.5", "is a file, not a folder"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"precious", b"\x89PN", b"P"])
+def test_a_file_of_another_kind_is_not_overwritten(draw, tmp_path, monkeypatch, name, complaint, content):
+    def never(*_):
+        raise AssertionError("the network is built first")
+
+    monkeypatch.setattr(sample, "load_generator", never)
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=complaint) as told:
+        draw(path)
+    assert "\n" not in str(told.value)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "suffix", ["safetensors", "zip", "yaml", "json", "txt", "csv", "npy", "pt", "jpg", "gif", "JSON"]
+)
+def test_suffixes_that_promise_another_kind_are_refused(draw, tmp_path, suffix):
+    with pytest.raises(UserError, match=f"can't write .{suffix.lower()}; use .png"):
+        draw(tmp_path / f"x.{suffix}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_fifo_is_not_waited_for(draw, tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(UserError, match="is not a .png file"):
+        draw(tmp_path / "x.png")
+
+
+def test_what_was_written_before_is_written_again(draw, tmp_path):
+    for _ in range(2):
+        with Image.open(draw(tmp_path / "new" / "x.png")) as grid:
+            assert grid.format == "PNG"
+        with np.load(draw(tmp_path / "new" / "x.npz")) as archive:
+            assert archive["images"].shape == (3, 8, 8, 1)
+        assert draw(None) == tmp_path / "run" / "sample.png"
+
+
+@pytest.mark.parametrize("name", ["run", "new", "called.png", "called.json"])
+def test_images_go_into_a_folder(draw, tmp_path, name):
+    if name.startswith("called"):
+        (tmp_path / name).mkdir()  # a folder that exists is one, whatever its name
+    assert draw(tmp_path / name) == tmp_path / name
+    assert sorted(p.name for p in (tmp_path / name).glob("*.png")) == ["000000.png", "000001.png", "000002.png"]
