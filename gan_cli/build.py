@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import math
+import os
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
@@ -13,11 +15,15 @@ import torch
 import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gan_cli.data import Dataset
 from gan_cli.errors import UserError, did_you_mean, one_line
 from gan_cli.noise import PRIORS
+
+MOST_PARAMETERS = 10_000  # tensors in a network
+COPIES = 4  # of the weights in training: themselves, gradients, two of Adam's
 
 
 @functools.cache
@@ -126,32 +132,84 @@ def _whole(value: Any, name: str) -> int:
     return value
 
 
-def generator(net: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module:
-    """The generator of a ``net`` group for data with these ``facts`` (image_shape, pixel_mean)."""
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
+    """The generator of a ``net`` group for data with these ``facts`` (image_shape, pixel_mean).
+
+    With the shapes of ``saved`` weights, it is built only if it has just these: no file gets more than it holds.
+    """
     z_dim = noise(net)[1]
-    network = _network(net["generator"], {**facts, "z_dim": z_dim}, "net.generator")
-    _try_out(network, torch.zeros(2, z_dim), (2, *facts["image_shape"]), "net.generator")
+    network = _network(net["generator"], {**facts, "z_dim": z_dim}, "net.generator", saved)
+    _try_out(network, (2, z_dim), (2, *facts["image_shape"]), "net.generator")
     return network
 
 
-def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any]) -> nn.Module:
-    """The discriminator of a ``net`` group."""
-    network = _network(net["discriminator"], facts, "net.discriminator")
-    _try_out(network, torch.zeros(2, *facts["image_shape"]), (2,), "net.discriminator")
+def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
+    """The discriminator of a ``net`` group; ``saved`` as in :func:`generator`."""
+    network = _network(net["discriminator"], facts, "net.discriminator", saved)
+    _try_out(network, (2, *facts["image_shape"]), (2,), "net.discriminator")
     return network
 
 
-def _network(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> nn.Module:
-    return _instantiate(node, group, **_facts_wanted(node, facts, group))
+def _network(node: Mapping[str, Any], facts: Mapping[str, Any], group: str, saved: Shapes | None) -> nn.Module:
+    wanted = _facts_wanted(node, facts, group)
+    if node["_target_"] in shipped_targets("net"):  # code of the user's own need not bear being built without numbers
+        _check_size(_sketch(node, group, wanted), group, saved)
+    network = _instantiate(node, group, **wanted)
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{group}: {node['_target_']} gives a {type(network).__name__}, not a torch module")
+    return network
+
+
+def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> nn.Module:
+    """The network's shapes, without memory for any number; UserError as soon as it has more layers than any of ours."""
+    registered = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal registered
+        registered += 1
+        if registered > MOST_PARAMETERS:
+            raise UserError(f"{group} has more than {MOST_PARAMETERS:,} parameter tensors: use fewer layers")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return _instantiate(node, group, **facts)
+    finally:
+        hook.remove()
+
+
+def _check_size(sketch: nn.Module, group: str, saved: Shapes | None) -> None:
+    """UserError if the network's weights are not those of ``saved``, or can't be trained in this machine's memory."""
+    shapes = {name: tuple(value.shape) for name, value in sketch.state_dict().items()}
+    if saved is not None and shapes != saved:
+        name = min(name for name in {*shapes, *saved} if shapes.get(name) != saved.get(name))
+        raise UserError(
+            f"the saved weights don't fit the configuration of {group}: {name} has shape {saved.get(name)} in the "
+            f"file, and should have {shapes.get(name)}"
+        )
+    needed = COPIES * sum(value.nbytes for value in (*sketch.parameters(), *sketch.buffers()))
+    if needed > physical_memory():
+        raise UserError(
+            f"{group} needs {needed / 2**30:,.0f} GiB to be trained, this machine has "
+            f"{physical_memory() / 2**30:,.0f}: make it narrower"
+        )
+
+
+def physical_memory() -> float:
+    """The machine's memory in bytes; infinite where the system doesn't tell."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
 
 
 @torch.no_grad()
-def _try_out(network: nn.Module, inputs: Tensor, expected: tuple[int, ...], group: str) -> None:
+def _try_out(network: nn.Module, inputs: tuple[int, ...], expected: tuple[int, ...], group: str) -> None:
     """UserError unless ``network`` maps ``inputs`` to the ``expected`` shape: better now than as step 1's traceback."""
     try:
-        shape = tuple(network.eval()(inputs).shape)
-    except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        raise UserError(f"{group} fails on an input of shape {list(inputs.shape)}: {one_line(error)}") from error
+        shape = tuple(network.eval()(torch.zeros(inputs)).shape)
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{group} fails on an input of shape {list(inputs)}: {one_line(error)}") from error
     if shape != expected:
         raise UserError(f"{group} gives shape {list(shape)} where {list(expected)} is needed")
     network.train()

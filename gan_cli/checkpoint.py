@@ -1,13 +1,18 @@
 """Checkpoints: one safetensors file with everything a run needs to go on, bit for bit. Never pickle.
 
 Tensors: ``generator.*``, ``discriminator.*``, ``ema.*`` (weights and buffers), ``rng.*`` (states of the random
-generators) and ``optimizer.<network>.<parameter>.<name>`` (optimizer state). The metadata holds one JSON document,
-``gan_cli``: the format version, the step, the sampler's position, the training seconds, the resolved configuration and
-the optimizers' settings. All of it is data: reading a checkpoint runs none of its words.
+generators), ``optimizer.<network>.<parameter>.<name>`` (optimizer state) and ``window.*`` (what the next tick will
+average). The metadata holds one JSON document, ``gan_cli``: a digest of the whole file, the format version, the run's
+progress, the resolved configuration and the optimizers' settings. All of it is data: reading a checkpoint runs none of
+its words, and allocates no more than the file has.
 """
 
+import dataclasses
 import json
+import logging
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,29 +24,55 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gan_cli import files, tensorfile
 from gan_cli.errors import TrainingDiverged, UserError, one_line
-from gan_cli.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
+UNSEALED = 1  # the format before, which had no digest
+VALUE_LIMIT = 20_000  # in the metadata: configurations have a hundred, optimizers one for each parameter
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: G steps done, training images drawn, seconds of training."""
+    """Where a run stands: G steps done, training images drawn, seconds of training, and what became of it on the way.
+
+    ``lr_scale`` multiplies the learning rates: 1, and less once the run has gone back after a step that was not finite.
+    ``best`` is the lowest score so far, null before the first.
+    """
 
     step: int = 0
     images: int = 0
     seconds: float = 0.0
+    lr_scale: float = 1.0
+    best: float | None = None
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint: its path, its progress, the run's resolved configuration, the optimizers' settings."""
+    """An opened checkpoint: where it is, the run's progress and configuration, the optimizers' settings, the shapes."""
 
     path: Path
     progress: Progress
     config: dict[str, Any]
     param_groups: dict[str, list[dict[str, Any]]]
+    shapes: dict[str, tuple[int, ...]]
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors below ``name``, named by what follows it; the rest of the file isn't read."""
+        prefix = f"{name}."
+        try:
+            with safe_open(self.path, "pt") as file:
+                return {key[len(prefix) :]: file.get_tensor(key) for key in self.shapes if key.startswith(prefix)}
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{self.path} can't be read: {one_line(error)}") from error
+
+    def shapes_of(self, name: str) -> dict[str, tuple[int, ...]]:
+        """The shapes of what :meth:`tensors` would give, without reading it."""
+        prefix = f"{name}."
+        return {key[len(prefix) :]: shape for key, shape in self.shapes.items() if key.startswith(prefix)}
 
 
 def numbered(folder: Path, step: int) -> Path:
@@ -49,16 +80,19 @@ def numbered(folder: Path, step: int) -> Path:
     return folder / f"{step:08d}.safetensors"
 
 
-def find(location: str | Path) -> Path:
-    """The checkpoint file that ``location`` means: itself, or ``checkpoints/last.safetensors`` of a run folder."""
-    path = Path(location).expanduser()
-    if path.is_dir():
-        path = path / "checkpoints" / "last.safetensors"
-        if not path.is_file():
-            raise UserError(f"no checkpoint in {location}: {path} is missing; give a run folder or a .safetensors file")
-    elif not path.is_file():
-        raise UserError(f"no such checkpoint: {location}; give a run folder or a .safetensors file")
-    return path
+def in_order(folder: Path) -> list[Path]:
+    """The numbered checkpoints in ``folder``, the newest first."""
+    paths = (path for path in folder.glob("*.safetensors") if re.fullmatch("[0-9]{8,18}", path.stem))
+    return sorted(paths, key=lambda path: int(path.stem), reverse=True)
+
+
+def of_run(run_dir: Path) -> list[Path]:
+    """The checkpoints that a run can go on from, in the order of preference: ``last``, then the newest first."""
+    folder = run_dir / "checkpoints"
+    last = folder / LAST
+    # A second name of the same file is no second chance.
+    others = [path for path in in_order(folder) if not (last.is_file() and os.path.samefile(path, last))]
+    return [last, *others] if last.is_file() else others
 
 
 def save(
@@ -68,11 +102,16 @@ def save(
     modules: Mapping[str, nn.Module],
     optimizers: Mapping[str, Optimizer],
     device: torch.device,
+    *,
+    window: Mapping[str, Tensor] | None = None,
+    keep: int | None = None,
+    best: bool = False,
 ) -> Path:
     """Write ``folder/<step>.safetensors`` and make ``last.safetensors`` the same file. Both appear whole or not at all.
 
+    Of the numbered files only the newest ``keep`` stay, if that is given; the ``best`` is kept under that name as well.
     Raises TrainingDiverged, and writes nothing, if a weight or an optimizer's state is not finite; OSError if the disk
-    won't take it.
+    won't take it, with all that was there as it was.
     """
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     param_groups = {}
@@ -86,72 +125,90 @@ def save(
     for key, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise TrainingDiverged(f"step {progress.step:,}: {key} is not finite")
+    tensors |= {f"window.{name}": value for name, value in (window or {}).items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
     if device.type == "mps":
         tensors["rng.mps"] = torch.mps.get_rng_state()
     facts = {
+        "sha256": tensorfile.BLANK_DIGEST,  # first, so that no other word of the file can be taken for it
         "format": FORMAT,
-        "step": progress.step,
-        "images": progress.images,
-        "seconds": progress.seconds,
+        **dataclasses.asdict(progress),
         "config": dict(config),
         "param_groups": param_groups,
     }
     # Copies: safetensors takes contiguous tensors only, and none that share memory, as tied weights do.
     copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    content = safetensors.torch.save(copies, {"gan_cli": json.dumps(facts)})
+    content = tensorfile.sealed(safetensors.torch.save(copies, {"gan_cli": json.dumps(facts, allow_nan=False)}))
     path = numbered(folder, progress.step)
-    write_atomic(path, content)
-    _link_last(path, content)
+    files.write_atomic(path, content)
+    files.link(path, LAST)
+    if best:
+        files.link(path, BEST)
+    for old in in_order(folder)[keep:] if keep else []:
+        old.unlink(missing_ok=True)
     return path
 
 
-def _link_last(path: Path, content: bytes) -> None:
-    """Make ``last.safetensors`` a second name of ``path``; a second copy where the file system has no hard links."""
-    last, temporary = path.with_name("last.safetensors"), path.with_name(".last.safetensors.link")
-    try:
-        temporary.unlink(missing_ok=True)
-        os.link(path, temporary)
-        os.replace(temporary, last)
-    except OSError:
-        write_atomic(last, content)
-
-
 def read(location: str | Path) -> Checkpoint:
-    """Open the checkpoint at ``location`` (a file or a run folder). UserError if it is none of ours, or damaged."""
-    path = find(location)
+    """Open the checkpoint at ``location``: that file, or the newest sound one of a run folder.
+
+    UserError if it is none of ours, or damaged. In a run folder a damaged one is named in a warning, and the one before
+    it is taken.
+    """
+    path = Path(location).expanduser()
+    if path.is_file():
+        return _read(path)
+    if not path.is_dir():
+        raise UserError(f"no such checkpoint: {location}; give a run folder or a .safetensors file")
+    candidates = of_run(path)
+    if not candidates:
+        raise UserError(f"no checkpoint in {location}: there is no {path / 'checkpoints' / LAST}; give a run folder")
+    for candidate in candidates[:-1]:
+        try:
+            return _read(candidate)
+        except UserError as error:
+            log.warning("%s; going back to the one before it", error)
+    return _read(candidates[-1])
+
+
+def _read(path: Path) -> Checkpoint:
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is not a readable safetensors file ({error}); give a checkpoint of gan-train"
-        ) from error
+        header = tensorfile.read_header(path)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not a readable checkpoint: {error}") from error
     try:
-        facts = json.loads(metadata["gan_cli"])
+        facts = tensorfile.strict_json(header.metadata["gan_cli"], most=VALUE_LIMIT)
         version = facts["format"]
-        if version != FORMAT:
+        if version not in (FORMAT, UNSEALED):
             raise UserError(
                 f"{path} has checkpoint format {version}, this version reads {FORMAT}; use a matching gan-cli"
             )
-        progress = Progress(int(facts["step"]), int(facts["images"]), float(facts["seconds"]))
-        return Checkpoint(path, progress, dict(facts["config"]), dict(facts["param_groups"]))
-    except (KeyError, TypeError, ValueError) as error:
+        if (version != UNSEALED or "sha256" in facts) and not tensorfile.is_sealed(path, facts["sha256"]):
+            raise UserError(f"{path} is damaged: its checksum doesn't match")
+        return Checkpoint(path, _progress(facts), dict(facts["config"]), dict(facts["param_groups"]), header.shapes)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of gan-train (its metadata lacks or garbles {error})") from error
 
 
-def _tensors(path: Path, prefix: str) -> dict[str, Tensor]:
-    """The tensors below ``prefix``, named by what follows it; the rest of the file isn't read."""
-    with safe_open(path, "pt") as file:
-        return {key[len(prefix) :]: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+def _progress(facts: Mapping[str, Any]) -> Progress:
+    """The progress that ``facts`` tell of. KeyError or ValueError unless they are numbers a run can come to."""
+    counts = {name: facts[name] for name in ("step", "images")}
+    if not all(type(count) is int and 0 <= count < 2**62 for count in counts.values()):
+        raise ValueError("step or images")
+    numbers = {"seconds": facts["seconds"], "lr_scale": facts.get("lr_scale", 1.0)}
+    if facts.get("best") is not None:
+        numbers["best"] = facts["best"]
+    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in numbers.values()):
+        raise ValueError("seconds, lr_scale or best")
+    return Progress(**counts, **numbers)
 
 
 def load_module(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
     """Fill ``module`` with the weights and buffers saved as ``name``. UserError unless they fit exactly."""
     try:
-        module.load_state_dict(_tensors(checkpoint.path, f"{name}."))
+        module.load_state_dict(checkpoint.tensors(name))
     except RuntimeError as error:
         raise UserError(f"the {name} in {checkpoint.path} doesn't fit its configuration: {one_line(error)}") from error
 
@@ -169,18 +226,32 @@ def load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> N
 def _load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _tensors(checkpoint.path, f"optimizer.{name}.").items():
+    for key, value in checkpoint.tensors(f"optimizer.{name}").items():
         index, entry = key.split(".")
         parameter = parameters[int(index)]
         fits = value.shape == parameter.shape  # then in the parameter's own memory layout, which fused steps count on
+        if not fits and value.numel() != 1:
+            raise ValueError(f"{key} has shape {list(value.shape)}")
         state.setdefault(int(index), {})[entry] = torch.empty_like(parameter).copy_(value) if fits else value
     groups = [{k: tuple(v) if k == "betas" else v for k, v in g.items()} for g in checkpoint.param_groups[name]]
+    for group, fresh in zip(groups, optimizer.param_groups, strict=True):
+        for key in group.keys() & fresh.keys() - {"params"}:
+            if not _alike(group[key], fresh[key]):
+                raise TypeError(f"{key}={group[key]}")
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _alike(saved: Any, fresh: Any) -> bool:
+    """Whether a ``saved`` setting is of the kind that the optimizer was made with: a number for a number, and so on."""
+    if isinstance(fresh, tuple):
+        return isinstance(saved, tuple) and len(saved) == len(fresh) and all(map(_alike, saved, fresh))
+    interchangeable: tuple[tuple[type, ...], ...] = ((int, float), (bool, type(None)))
+    return type(saved) is type(fresh) or any({type(saved), type(fresh)} <= set(kinds) for kinds in interchangeable)
 
 
 def load_rng(checkpoint: Checkpoint, device: torch.device) -> None:
     """Set the global random generators to where they stood. UserError where the file doesn't say."""
-    states = _tensors(checkpoint.path, "rng.")
+    states = checkpoint.tensors("rng")
     try:
         torch.set_rng_state(states["cpu"])
         if device.type == "cuda" and "cuda" in states:

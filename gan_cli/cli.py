@@ -46,7 +46,7 @@ def _train(config: DictConfig) -> float:
             return float("nan")  # one bad combination mustn't cost the others
         if "run_dir" not in overridden:
             with contextlib.suppress(OSError):
-                run_dir.rmdir()  # made for this run, and only if nothing was written to it
+                run_dir.rmdir()  # made for this run; it stays if anything was written to it
         raise
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)

@@ -1,12 +1,13 @@
 """Writing files so that no reader, and no crash, ever sees half of one."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | bytearray) -> None:
     """Write ``content`` to ``path``: to a temporary file in the same folder, flushed to disk, then renamed over it.
 
     Folders are made as needed. Raises OSError, and leaves an older ``path`` as it was, when the disk won't take it.
@@ -20,8 +21,49 @@ def write_atomic(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add ``content`` to the end of ``path``, all of it or nothing. Raises OSError when the disk won't take it."""
+    with naming(path), path.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            if file.write(content) < len(content):  # what a disk does that is full in the middle of it
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            file.truncate(end)
+            raise
+
+
+def link(path: Path, name: str) -> None:
+    """Make ``name``, in the same folder, a second name of the file ``path``: a copy where there are no hard links."""
+    other, temporary = path.with_name(name), path.with_name(f".{name}.{os.getpid()}.tmp")
+    try:
+        os.link(path, temporary)
+        os.replace(temporary, other)
+    except OSError:
+        write_atomic(other, path.read_bytes())
+    finally:
+        temporary.unlink(missing_ok=True)  # a rename does nothing where both were one file already
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the system write ``folder``'s list of names to disk, so that a rename in it outlives a power cut."""
+    with suppress(OSError):  # some systems can't do this with a folder; the rename stands nevertheless
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in ``folder`` and in its folders one level down."""
+    for leftover in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+        leftover.unlink(missing_ok=True)
 
 
 @contextmanager

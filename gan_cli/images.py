@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from PIL import Image, features
 from torch import Tensor, nn
 
+from gan_cli.errors import UserError
 from gan_cli.files import write_atomic
 from gan_cli.noise import sample_noise
 
@@ -63,18 +64,35 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
+GAP = 2  # pixels between the images of a grid
+
+
+def _grid_layout(n: int, height: int, width: int) -> tuple[int, int, tuple[int, int]]:
+    """How much larger the images of a grid are drawn, how many in a row, and the grid's (width, height)."""
+    factor, columns = max(1, 64 // height), math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    return factor, columns, (columns * (width * factor + GAP) + GAP, rows * (height * factor + GAP) + GAP)
+
+
+def check_grid(n: int, image_shape: Sequence[int]) -> None:
+    """UserError if ``n`` images of ``image_shape`` (C, H, W) make a picture larger than programs will open."""
+    pixels = math.prod(_grid_layout(n, *image_shape[1:])[2])
+    if Image.MAX_IMAGE_PIXELS and pixels > Image.MAX_IMAGE_PIXELS:
+        raise UserError(
+            f"{n:,} images of {image_shape[1]}x{image_shape[2]} make a grid of {pixels:,} pixels, more than "
+            f"{Image.MAX_IMAGE_PIXELS:,}: take fewer, or with gan-sample out=FILE.npz or a folder"
+        )
+
+
 def grid(batch: Tensor) -> Image.Image:
     """uint8 images ``[N, C, H, W]`` in a near-square grid, row by row; small ones enlarged by a whole factor."""
-    factor, gap = max(1, 64 // batch.shape[2]), 2
+    factor, columns, size = _grid_layout(len(batch), *batch.shape[2:])
     enlarged = batch.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
     pictures = [to_pil(image) for image in enlarged]
-    columns = math.ceil(math.sqrt(len(pictures)))
-    pitch_x, pitch_y = pictures[0].width + gap, pictures[0].height + gap
-    size = columns * pitch_x + gap, math.ceil(len(pictures) / columns) * pitch_y + gap
     canvas = Image.new(pictures[0].mode, size)
     for i, picture in enumerate(pictures):
         row, column = divmod(i, columns)
-        canvas.paste(picture, (gap + column * pitch_x, gap + row * pitch_y))
+        canvas.paste(picture, (GAP + column * (picture.width + GAP), GAP + row * (picture.height + GAP)))
     return canvas
 
 
@@ -83,6 +101,13 @@ def write_png(image: Image.Image, path: Path) -> None:
     buffer = io.BytesIO()
     image.save(buffer, "png")
     write_atomic(path, buffer.getvalue())
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Remove the grids in ``folder`` that a run wrote after ``step``: it has gone back to there."""
+    for path in folder.glob("*.png"):
+        if path.stem.isdecimal() and int(path.stem) > step:
+            path.unlink()
 
 
 def write_npz(images: Tensor, path: Path) -> None:
@@ -112,6 +137,11 @@ def write_animation(frames: list[Path], stem: Path) -> Path | None:
     path = stem.with_suffix(f".{suffix}")
     write_atomic(path, buffer.getvalue())
     return path
+
+
+def write_run_animation(run_dir: Path) -> None:
+    """``training.webp`` (or ``.gif``) of a run folder, from its sample grids."""
+    write_animation(sorted((run_dir / "samples").glob("*.png")), run_dir / "training")
 
 
 def _frame(path: Path) -> Image.Image:

@@ -2,8 +2,8 @@
 
 import contextlib
 import copy
-import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,19 +16,23 @@ from gan_cli import checkpoint, ema, figures, images
 from gan_cli.checkpoint import Checkpoint, Progress
 from gan_cli.data import Dataset, Sampler, to_unit
 from gan_cli.errors import TrainingDiverged
+from gan_cli.finite import Part, Watch
 from gan_cli.noise import sample_noise
+from gan_cli.retry import Writer
 from gan_cli.signals import stop_on_signal
 from gan_cli.stats import Display, Log, Stopwatch, Window
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Penalty = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+Evaluate = Callable[[nn.Module], Mapping[str, float]]
 
 
 class Outcome(NamedTuple):
-    """How a run ended: its last step, its last tick's record, and the signal that stopped it, if one did."""
+    """How a run ended: its last step, the seconds it trained, its last tick's record, the signal that stopped it."""
 
     step: int
+    seconds: float
     metrics: Mapping[str, float]
     signum: int | None
 
@@ -68,7 +72,12 @@ def train(
     log_every: int = 100,            # steps between ticks, sample grids, checkpoints
     sample_every: int = 500,
     checkpoint_every: int = 1000,
+    keep: int | None = None,         # newest checkpoints that stay; None for all
     samples: int = 64,               # images in a grid
+    evaluate: Evaluate | None = None,  # averaged generator -> scores; by the first, lower is better
+    eval_every: int | None = None,   # steps between evaluations
+    on_nonfinite: str = "rollback",  # or "stop": what to do about a step that is not finite
+    on_write_error: str = "retry",   # or "stop": what to do about a disk that won't take a file
     config: Mapping[str, Any] | None = None,  # JSON-able, saved in each checkpoint
     resume: Checkpoint | None = None,  # go on from here
 ) -> Outcome:  # fmt: skip
@@ -76,7 +85,8 @@ def train(
 
     One step is Algorithm 1's outer iteration: ``k`` updates of D, each on a fresh minibatch of data and of noise, then
     one update of G on fresh noise. A run that is stopped and resumed ends with the same bits as one left alone, on the
-    same machine. Raises TrainingDiverged when a loss or a weight is no longer finite; nothing such is saved.
+    same machine. When a loss or a weight is no longer finite it goes back to the last checkpoint with half the learning
+    rates, once; after that, or under ``on_nonfinite="stop"``, it raises TrainingDiverged. Nothing such is ever saved.
     """
     device = torch.device(device)
     for network in (generator, discriminator):
@@ -85,25 +95,20 @@ def train(
     optimizer_g, optimizer_d = make_optimizer_g(generator.parameters()), make_optimizer_d(discriminator.parameters())
     modules = {"generator": generator, "discriminator": discriminator, "ema": average}
     optimizers = {"generator": optimizer_g, "discriminator": optimizer_d}
-
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
 
-    start = resume.progress if resume else Progress()
-    if resume:
-        for name, module in modules.items():
-            checkpoint.load_module(resume, name, module)
-        for name, optimizer in optimizers.items():
-            checkpoint.load_optimizer(resume, name, optimizer)
-        checkpoint.load_rng(resume, device)
-
     trainable_d = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
     data = dataset.images.to(device)
-    sampler = Sampler(len(data), seed, start.images, device)
     grid_latents = images.latents(prior, samples, z_dim, seed)
-    stopwatch, window = Stopwatch(start.seconds, device), Window()
-    step, ticked, metrics = start.step, start, dict[str, float]()
+    start = resume.progress if resume else Progress()
+    step, lr_scale, best, ticked = start.step, start.lr_scale, start.best, start
+    sampler, stopwatch = Sampler(len(data), seed, start.images, device), Stopwatch(start.seconds, device)
+    part_d = Part("discriminator", discriminator, ("loss_d", "penalty"))
+    part_g = Part("generator", generator, ("loss_g",))
+    window, watch = Window(), Watch([part_d, part_g], device)
+    metrics = dict[str, float]()
 
     def noise() -> Tensor:
         return sample_noise(prior, batch_size, z_dim, device)
@@ -112,41 +117,91 @@ def train(
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             return network(inputs).float()
 
+    def restore(saved: Checkpoint) -> None:
+        """Everything as it was when ``saved`` was written; the pictures that came after it are removed."""
+        nonlocal step, window
+        for name, module in modules.items():
+            checkpoint.load_module(saved, name, module)
+        for name, optimizer in optimizers.items():
+            checkpoint.load_optimizer(saved, name, optimizer)
+        checkpoint.load_rng(saved, device)
+        step, sampler.position = saved.progress.step, saved.progress.images
+        window = Window({name: values.to(device) for name, values in saved.tensors("window").items()})
+        images.remove_after(run_dir / "samples", step)
+
+    def go_back(diverged: TrainingDiverged) -> None:
+        """To the last good checkpoint, with half the learning rates. Once in a run: then ``diverged`` ends it."""
+        nonlocal lr_scale, ticked
+        if on_nonfinite == "stop" or lr_scale < 1 or not checkpoint.of_run(run_dir):
+            raise diverged
+        restore(checkpoint.read(run_dir))
+        lr_scale = 0.5
+        watch.reset()
+        log.rewind(step)
+        display.rewind(step)
+        ticked = Progress(step, sampler.position, stopwatch.seconds)
+        display.say(f"{diverged}; back to step {step:,}, with half the learning rates from there on")
+
     def write_samples() -> None:
         grid = images.grid(torch.cat(list(images.generate(average, grid_latents))))
         images.write_png(grid, run_dir / "samples" / f"{step:08d}.png")
 
-    def housekeeping(last: bool) -> None:
-        """Whatever is due after this step; all of it after the ``last``. Not counted as training time."""
-        nonlocal window, metrics, ticked
-        stopwatch.stop()
-        now = Progress(step, sampler.position, stopwatch.seconds)
-        if last or step % log_every == 0:
+    def write_checkpoint(is_best: bool = False) -> None:
+        now = Progress(step, sampler.position, stopwatch.seconds, lr_scale, best)
+        checkpoint.save(
+            run_dir / "checkpoints", now, config or {}, modules, optimizers, device,
+            window=window.state(), keep=keep, best=is_best,
+        )  # fmt: skip
+
+    def housekeeping(finished: bool, stopping: bool) -> None:
+        """Whatever is due after this step; all of it once ``finished``, a checkpoint at least when ``stopping``."""
+        nonlocal window, metrics, ticked, best
+        stopwatch.stop()  # none of this is training time
+        scores: Mapping[str, float] = {}
+        if evaluate and eval_every and (finished or step % eval_every == 0):
+            scores = evaluate(average)
+        if finished or scores or step % log_every == 0:
+            now = Progress(step, sampler.position, stopwatch.seconds)
             rate = (now.images - ticked.images) / (now.seconds - ticked.seconds)
-            metrics = {**dataclasses.asdict(now), "images_per_second": rate, **window.summary()}
-            if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
-                raise TrainingDiverged(f"step {step:,}: {', '.join(wrong)} no longer finite")
-            log.write(metrics)
+            metrics = {"step": step, "images": now.images, "seconds": now.seconds, "images_per_second": rate}
+            metrics |= {**window.summary(), **scores, "time": time.time()}
+            log.add(metrics)
             display.tick(metrics)
             window, ticked = Window(), now
-        if last or step % sample_every == 0:
-            write_samples()
-        if last or step % checkpoint_every == 0:
-            checkpoint.save(run_dir / "checkpoints", now, config or {}, modules, optimizers, device)
-            figures.write_curves(run_dir)
+        before, score = best, next(iter(scores.values()), math.inf)
+        is_best = score < (math.inf if best is None else best)
+        best = score if is_best else best
+
+        def write() -> None:
+            log.flush()
+            if finished or step % sample_every == 0:
+                write_samples()
+            if stopping or is_best or writer.overdue or step % checkpoint_every == 0:
+                write_checkpoint(is_best)
+                figures.write_curves(run_dir)
+            if finished:
+                images.write_run_animation(run_dir)
+
+        writer.attempt(write, last=stopping)
+        if writer.overdue:
+            best = before  # no file holds the new one
         stopwatch.start()
 
+    if resume:
+        restore(resume)
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(contextlib.closing(Log(run_dir, step)))
+        log = Log(run_dir, step)
         display = stack.enter_context(contextlib.closing(Display(step, steps, stopwatch, max_seconds)))
         stop = stack.enter_context(stop_on_signal())
+        writer = Writer(on_write_error, display.say, lambda: stop.signum is not None)
         if step == 0:
             write_samples()
+            write_checkpoint()  # a disk that is full is found now, and there is something to go back to
         stopwatch.start()
         while step < steps:
             for optimizer in optimizers.values():
                 for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * lr_factor(step * batch_size, lr_decay_after)
+                    group["lr"] = group["initial_lr"] * lr_scale * lr_factor(step * batch_size, lr_decay_after)
 
             for _ in range(k):
                 real = to_unit(data[sampler.draw(batch_size)])
@@ -155,9 +210,12 @@ def train(
                 real_logits, fake_logits = forward(discriminator, real), forward(discriminator, fake)
                 loss_d = loss(real_logits, fake_logits)[0].mean()
                 window.add_discriminator(loss_d, real_logits, fake_logits)
+                watch.add("loss_d", loss_d)
                 d_step = sampler.position // batch_size
                 if penalty and d_step % penalty_interval == 0:
-                    loss_d = loss_d + penalty_interval * penalty(discriminator, real, fake).mean()
+                    penalty_term = penalty_interval * penalty(discriminator, real, fake).mean()
+                    watch.add("penalty", penalty_term)
+                    loss_d = loss_d + penalty_term
                 optimizer_d.zero_grad()
                 loss_d.backward()
                 optimizer_d.step()
@@ -167,6 +225,7 @@ def train(
             fake_logits = forward(discriminator, forward(generator, noise()))
             loss_g = loss(real_logits.detach(), fake_logits)[1].mean()
             window.add_generator(loss_g)
+            watch.add("loss_g", loss_g)
             optimizer_g.zero_grad()
             loss_g.backward()
             optimizer_g.step()
@@ -175,13 +234,20 @@ def train(
 
             step += 1
             ema.update(average, generator, ema.decay(step * batch_size, batch_size, ema_half_life, ema_ramp))
+            watch.end_step(step)
             display.step()
-            out_of_time = max_seconds is not None and stopwatch.seconds >= max_seconds
-            last = step == steps or out_of_time or stop.signum is not None
-            if last or any(step % every == 0 for every in (log_every, sample_every, checkpoint_every)):
-                housekeeping(last)
-            if last:
+            finished = step == steps or (max_seconds is not None and stopwatch.seconds >= max_seconds)
+            stopping = finished or stop.signum is not None
+            due = any(step % every == 0 for every in (log_every, sample_every, checkpoint_every, eval_every) if every)
+            try:
+                if stopping or due or device.type == "cpu":  # elsewhere to look is to wait for the device
+                    watch.check()
+                if stopping or due:
+                    housekeeping(finished, stopping)
+            except TrainingDiverged as diverged:
+                go_back(diverged)
+                continue
+            if stopping:
                 break
 
-    images.write_animation(sorted((run_dir / "samples").glob("*.png")), run_dir / "training")
-    return Outcome(step, metrics, stop.signum)
+    return Outcome(step, stopwatch.seconds, metrics, stop.signum)

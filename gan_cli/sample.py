@@ -14,6 +14,7 @@ from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
 
 MODULE = {"ema": "ema", "raw": "generator"}
+LONGEST_SIDE = 2**14  # pixels
 SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".npz": b"PK"}  # what such files begin with
 # What a person may expect to be written, but not a folder's name.
 UNWRITTEN = {
@@ -29,11 +30,12 @@ def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str
     package is in ``trust``.
     """
     try:
-        net = opened.config["net"]
-        facts = {"image_shape": tuple(opened.config["image_shape"])}
+        net, shape = opened.config["net"], tuple(opened.config["image_shape"])
+        if len(shape) != 3 or not all(type(side) is int and 0 < side <= LONGEST_SIDE for side in shape):
+            raise ValueError(f"image_shape {shape}")
         build.check_trusted(net, opened.path, trust, "net")
-        generator = build.generator(net, facts)
-    except (KeyError, TypeError, AttributeError) as error:
+        generator = build.generator(net, {"image_shape": shape}, opened.shapes_of(MODULE[weights]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{opened.path} doesn't describe a generator ({error}); give a checkpoint of gan-train"
         ) from error
@@ -52,6 +54,8 @@ def run(config: Mapping[str, Any]) -> Path:
     suffix = _checked_suffix(out)
     device = build.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
+    if suffix == ".png":
+        images.check_grid(config["n"], opened.config["image_shape"])
     prior, z_dim = build.noise(opened.config["net"])
     latents = images.latents(prior, config["n"], z_dim, config["seed"])
     blocks = tqdm(

@@ -49,10 +49,10 @@ class TrainConfig:
     loss: Any = group("the adversarial loss")
     penalty: Any = group("a penalty on the discriminator")
     optimizer: Any = group("both optimizers; optimizer/generator and optimizer/discriminator mix them")
-    k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1)
-    steps: int = key(7000, "generator steps, all in all", at_least=1)
+    k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1, at_most=1000)
+    steps: int = key(7000, "generator steps, all in all", at_least=1, at_most=10**12)
     max_seconds: float | None = key(None, "stop after so many seconds of training; null for never", above=0)
-    batch_size: int = key(32, "images in a minibatch", at_least=1)
+    batch_size: int = key(32, "images in a minibatch", at_least=1, at_most=65_536)
     lr_decay_after: float | None = key(
         64_000.0, "images after which the learning rates fall as 1/sqrt; null: never", above=0
     )
@@ -63,7 +63,17 @@ class TrainConfig:
     log_every: int = key(100, "steps between lines of metrics.jsonl", at_least=1)
     sample_every: int = key(500, "steps between sample grids", at_least=1)
     checkpoint_every: int = key(1000, "steps between checkpoints", at_least=1)
-    samples: int = key(64, "images in a sample grid", at_least=1)
+    samples: int = key(64, "images in a sample grid", at_least=1, at_most=10_000)
+    keep: int | None = key(5, "newest checkpoints that stay, besides the best; null: all", at_least=2)
+    eval_every: int | None = key(
+        None, "steps between Fréchet distances; keeps checkpoints/best; null: never", at_least=1
+    )
+    on_nonfinite: str = key(
+        "rollback", "rollback: to the last checkpoint, at half the rates, once; or stop", choices=("rollback", "stop")
+    )
+    on_write_error: str = key(
+        "retry", "retry: train on and try again when the disk is full; or stop", choices=("retry", "stop")
+    )
     run_dir: str = key("outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}", "the run folder")
     resume: str | None = key(None, "a run folder to go on with; auto: run_dir, if it holds a checkpoint")
     trust: list[str] = key(list, "packages besides gan_cli that a resumed run's configuration may name")
@@ -74,11 +84,11 @@ class SampleConfig:
     """``gan-sample``."""
 
     ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
-    n: int = key(64, "how many images", at_least=1)
+    n: int = key(64, "how many images", at_least=1, at_most=10_000_000)
     out: str | None = key(None, "FILE.png: a grid; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png")
     seed: int = key(0, "of the noise", at_least=0, at_most=2**63 - 1)
     weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
-    batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1)
+    batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1, at_most=65_536)
     labels: Any = key(None, "classes to draw, for a conditional generator")
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
@@ -115,12 +125,12 @@ def _run_folder(run_dir: str, resume: str | None) -> str:
     """Where a run writes: the folder it resumes, else ``run_dir``. Resolved before Hydra makes any folder."""
     if resume is None or resume == "auto":
         return str(Path(run_dir).expanduser())
-    last = Path(resume).expanduser() / "checkpoints" / "last.safetensors"
-    if not last.is_file():
+    folder = Path(resume).expanduser()
+    if not any(folder.glob("checkpoints/*.safetensors")):
         raise UserError(
-            f"can't resume {resume}: {last} is missing; give a run folder, or resume=auto with run_dir=PATH"
+            f"can't resume {resume}: it holds no checkpoint; give a run folder, or resume=auto with run_dir=PATH"
         )
-    return str(Path(resume).expanduser())
+    return str(folder)
 
 
 def refuse_overwriting(config: DictConfig, folder: Path, sweep: bool) -> None:
@@ -186,6 +196,12 @@ def explain(error: BaseException, command: str) -> str | None:
         return f"{str(error).splitlines()[0]}; `gan-{command} --help` lists each group's choices"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_syntax(error) or _explain_composition(error, command)
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "t allocate memory" in str(error)
+    ):
+        return "not enough memory: lower batch_size, samples, dataset.size or the networks' width"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; choose another place, or make room or rights there"
     return None

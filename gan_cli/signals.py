@@ -15,15 +15,16 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """Within this context SIGINT and SIGTERM are noted in the :class:`Stop` it gives; a second one interrupts at once.
+    """Within this context SIGINT and SIGTERM are noted in the :class:`Stop` it gives; a second one ends it at once.
 
-    Outside the main thread, where Python delivers no signals, nothing is caught.
+    It then raises KeyboardInterrupt, or SystemExit for a SIGTERM. Outside the main thread, where Python delivers no
+    signals, nothing is caught.
     """
     stop = Stop()
 
     def note(signum: int, frame: FrameType | None) -> None:
         if stop.signum is not None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
         stop.signum = signum
 
     if threading.current_thread() is not threading.main_thread():

@@ -1,6 +1,8 @@
 """A run in numbers: what a tick reports, where it is kept, and how it is shown while it goes on."""
 
 import contextlib
+import errno
+import io
 import json
 import os
 import sys
@@ -14,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from tqdm import tqdm
 
-from gan_cli.files import naming, write_atomic
+from gan_cli.files import append, write_atomic
 
 LOSSES = ("loss_d", "loss_g")
 
@@ -41,21 +43,29 @@ class Stopwatch:
 
 
 class Window:
-    """What the steps since the last tick left behind, kept as device tensors so that no step waits for the device."""
+    """What the steps since the last tick left behind, kept as device tensors so that no step waits for the device.
 
-    def __init__(self) -> None:
-        self._losses: dict[str, list[Tensor]] = {name: [] for name in LOSSES}
-        self._logits: dict[str, list[Tensor]] = {"real": [], "fake": []}
+    ``saved`` is what :meth:`state` gave: a run that is resumed between two ticks averages over the same steps.
+    """
+
+    def __init__(self, saved: Mapping[str, Tensor] | None = None) -> None:
+        self._values: dict[str, list[Tensor]] = {name: [] for name in (*LOSSES, "real", "fake")}
+        for name, values in (saved or {}).items():
+            self._values[name].append(values)
 
     def add_discriminator(self, loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
         """One discriminator step's loss (a scalar) and logits ``[N]``."""
-        self._losses["loss_d"].append(loss.detach())
-        self._logits["real"].append(real_logits.detach())
-        self._logits["fake"].append(fake_logits.detach())
+        self._values["loss_d"].append(loss.detach()[None])
+        self._values["real"].append(real_logits.detach())
+        self._values["fake"].append(fake_logits.detach())
 
     def add_generator(self, loss: Tensor) -> None:
         """One generator step's loss (a scalar)."""
-        self._losses["loss_g"].append(loss.detach())
+        self._values["loss_g"].append(loss.detach()[None])
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything noted so far, one-dimensional tensors by name; nothing where nothing was."""
+        return {name: torch.cat(values) for name, values in self._values.items() if values}
 
     def summary(self) -> dict[str, float]:
         """Means over the window: both losses, D(x), D(G(z)) and V(D, G) of Goodfellow et al. 2014, equation 1.
@@ -63,46 +73,89 @@ class Window:
         ``value``, V(D, G) = E log D(x) + E log(1 - D(G(z))), lies at or below 0; at equilibrium, where D = 1/2, it is
         -log 4 = -1.386. All are taken from the discriminator's steps, before each of its updates.
         """
-        real, fake = (torch.cat(self._logits[name]).float() for name in ("real", "fake"))
+        state = self.state()
+        real, fake = state["real"], state["fake"]
         names = [*LOSSES, "d_real", "d_fake", "value"]
-        means = [torch.stack(self._losses[name]).mean() for name in LOSSES]
+        means = [state[name].mean() for name in LOSSES]
         means += [real.sigmoid().mean(), fake.sigmoid().mean(), logsigmoid(real).mean() + logsigmoid(-fake).mean()]
         return dict(zip(names, torch.stack(means).tolist(), strict=True))  # the window's one wait for the device
 
 
 class Log:
-    """``metrics.jsonl`` and TensorBoard events of a run folder, a record a tick; goes on after ``step`` on a resume."""
+    """``metrics.jsonl`` and the TensorBoard events of a run folder, a record a tick.
+
+    Both begin with what the run logged up to ``step``: what a resumed run had logged after its checkpoint is dropped,
+    and the events, which are made from the records, lack none. A record that the disk won't take is kept for the next
+    :meth:`flush`.
+    """
 
     def __init__(self, run_dir: Path, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        self._run_dir = run_dir
+        self._metrics, self._events = run_dir / "metrics.jsonl", run_dir / "events.out.tfevents.gan-cli"
+        self.rewind(step)
 
-        self._path = run_dir / "metrics.jsonl"
-        kept = [row for row in read_metrics(run_dir) if row["step"] <= step]
-        write_atomic(self._path, "".join(json.dumps(row) + "\n" for row in kept).encode())
-        self._file = self._path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(run_dir), purge_step=step + 1 if step else None)
+    def rewind(self, step: int) -> None:
+        """Drop the records of steps after ``step``."""
+        self._waiting: list[Mapping[str, float]] = []
+        kept = [row for row in read_metrics(self._run_dir) if row["step"] <= step]
+        write_atomic(self._metrics, _lines(kept))
+        write_atomic(self._events, _events(kept, first=True))
+        self._stale = False  # whether the events lack a record that is in metrics.jsonl
 
-    def write(self, row: Mapping[str, float]) -> None:
-        """Append one tick's record; it is on disk when this returns."""
-        with naming(self._path):
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
-        for name, value in row.items():
-            if name != "step":
-                self._events.add_scalar(name, value, int(row["step"]))
+    def add(self, row: Mapping[str, float]) -> None:
+        """Take one tick's record; :meth:`flush` writes it."""
+        self._waiting.append(row)
 
-    def close(self) -> None:
-        self._file.close()
-        self._events.close()
+    def flush(self) -> None:
+        """Append the records not written yet. Raises OSError, and keeps them, when the disk won't take them."""
+        if not self._metrics.is_file():
+            self._stale = True
+            write_atomic(self._metrics, b"")
+            raise FileNotFoundError(errno.ENOENT, "deleted while the run was going on", str(self._metrics))
+        append(self._metrics, _lines(self._waiting))
+        written, self._waiting = self._waiting, []
+        stale, self._stale = self._stale, True
+        if stale:
+            write_atomic(self._events, _events(read_metrics(self._run_dir), first=True))
+        else:
+            append(self._events, _events(written))
+        self._stale = False
+
+
+def _lines(rows: Iterable[Mapping[str, float]]) -> bytes:
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
+
+
+def _events(rows: Iterable[Mapping[str, float]], first: bool = False) -> bytes:
+    """The rows as TensorBoard's records; with the format's own record before the ``first``.
+
+    Made here and appended like any file: the writers of torch and TensorBoard write from a thread, which loses up to
+    two minutes of events when the process is killed and is gone for good after a full disk.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    buffer = io.BytesIO()
+    writer = RecordWriter(buffer)
+    if first:
+        writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+    for row in rows:
+        values = [Summary.Value(tag=name, simple_value=row[name]) for name in row if name not in ("step", "time")]
+        event = Event(wall_time=row.get("time", 0), step=int(row["step"]), summary=Summary(value=values))
+        writer.write(event.SerializeToString())
+    return buffer.getvalue()
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The records of a run folder's ``metrics.jsonl``, in order; lines that were cut off are left out."""
     path = run_dir / "metrics.jsonl"
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
+            row = json.loads(line)
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
     return rows
 
 
@@ -121,6 +174,12 @@ class _Bar(tqdm):
         self.stopwatch, self.max_seconds = stopwatch, max_seconds
         self.first_seconds = stopwatch.seconds
         super().__init__(**kwargs)
+
+    def restart(self, step: int) -> None:
+        """Begin again at ``step``, and count the time from now."""
+        self.reset()
+        self.first_seconds = self.stopwatch.seconds
+        self.n = self.initial = step
 
     @property
     def format_dict(self) -> dict[str, Any]:
@@ -164,6 +223,14 @@ class Display:
                 sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         else:
             self._bar.set_postfix_str(format_row(row))
+
+    def say(self, line: str) -> None:
+        """Tell something out of the ordinary, on standard error, above the bar."""
+        tqdm.write(f"gan-train: {line}", file=sys.stderr)
+
+    def rewind(self, step: int) -> None:
+        """The run has gone back to ``step``."""
+        self._bar.restart(step)
 
     def close(self) -> None:
         self._bar.close()

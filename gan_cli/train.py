@@ -1,24 +1,39 @@
 """``gan-train`` from a composed configuration to a finished run folder."""
 
+import contextlib
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 import yaml
 
-from gan_cli import build, checkpoint, loop, schema
+from gan_cli import build, checkpoint, figures, files, images, loop, schema
 from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
-from gan_cli.files import write_atomic
 from gan_cli.loop import Outcome
+from gan_cli.metrics.quality import digit_frechet
 from gan_cli.stats import read_metrics
 
 # What may differ from the run that is resumed: how long, where, how often something is written. All else is the run.
 MAY_CHANGE = frozenset(
-    {"steps", "max_seconds", "device", "log_every", "sample_every", "checkpoint_every", "resume", "trust"}
+    {
+        "steps",
+        "max_seconds",
+        "device",
+        "log_every",
+        "sample_every",
+        "checkpoint_every",
+        "eval_every",
+        "keep",
+        "on_nonfinite",
+        "on_write_error",
+        "resume",
+        "trust",
+    }
 )
 
 
@@ -28,9 +43,32 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
     ``overridden`` names the top-level keys that the command line set: on a resume they must be the run's own, unless
     they :data:`MAY_CHANGE`.
     """
-    config = {**config, "dataset": _absolute_root(config["dataset"])}
     if "run_dir" in overridden and config["resume"] not in (None, "auto"):
         raise UserError(f"resume={config['resume']} goes on in that folder: leave run_dir out, or say resume=auto")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with _locked(run_dir):
+        files.remove_leftovers(run_dir)
+        return _run({**config, "dataset": _absolute_root(config["dataset"])}, overridden, run_dir)
+
+
+@contextlib.contextmanager
+def _locked(run_dir: Path) -> Iterator[None]:
+    """Keep ``run_dir`` to this process; the system lets go of it however the process ends. UserError if it is taken."""
+    lock = filelock.FileLock(run_dir / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(f"another gan-train is at work in {run_dir}: wait for it, or choose another run_dir") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            if [path.name for path in run_dir.iterdir()] == [".lock"]:  # the run came to nothing
+                (run_dir / ".lock").unlink()
+
+
+def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:
     resume = _to_resume(config["resume"], run_dir)
     if resume:
         config = _resumed(config, resume, overridden)
@@ -45,13 +83,17 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         raise UserError(
             f"the data has changed: {was} images when the run began, {len(dataset)} now; put it back as it was"
         )
+    images.check_grid(config["samples"], dataset.image_shape)
     facts = {"image_shape": dataset.image_shape, "pixel_mean": dataset.pixel_mean}
     penalty, penalty_interval = build.penalty(config["penalty"])
     make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
-    generator, discriminator = build.generator(config["net"], facts), build.discriminator(config["net"], facts)
+    saved = {name: resume.shapes_of(name) if resume else None for name in ("generator", "discriminator")}
+    generator = build.generator(config["net"], facts, saved["generator"])
+    discriminator = build.discriminator(config["net"], facts, saved["discriminator"])
     build.check_batch_size(config["batch_size"], generator, discriminator)
     loss = build.loss(config["loss"])
-    write_atomic(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    evaluate = digit_frechet(dataset.images, prior, z_dim) if config["eval_every"] else None
+    files.write_atomic(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
     outcome = loop.train(
         generator,
         discriminator,
@@ -77,11 +119,16 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         log_every=config["log_every"],
         sample_every=config["sample_every"],
         checkpoint_every=config["checkpoint_every"],
+        keep=config["keep"],
         samples=config["samples"],
+        evaluate=evaluate,
+        eval_every=config["eval_every"],
+        on_nonfinite=config["on_nonfinite"],
+        on_write_error=config["on_write_error"],
         config={**config, "image_shape": list(dataset.image_shape), "examples": len(dataset)},
         resume=resume,
     )
-    _say_goodbye(outcome.step, run_dir, _what_to_raise(outcome.step, outcome.metrics["seconds"], config))
+    _say_goodbye(outcome.step, run_dir, _what_to_raise(outcome.step, outcome.seconds, config))
     return outcome
 
 
@@ -96,7 +143,7 @@ def _what_to_raise(step: int, seconds: float, config: Mapping[str, Any]) -> str 
 
 def _to_resume(resume: str | None, run_dir: Path) -> Checkpoint | None:
     """The checkpoint to go on from: that of ``run_dir``, which ``resume`` names; on ``auto`` only if it has one."""
-    if resume is None or (resume == "auto" and not (run_dir / "checkpoints" / "last.safetensors").is_file()):
+    if resume is None or (resume == "auto" and not checkpoint.of_run(run_dir)):
         return None
     return checkpoint.read(run_dir)
 
@@ -128,14 +175,17 @@ def _already_done(resume: Checkpoint, config: Mapping[str, Any], run_dir: Path, 
     """The outcome of a run that is complete: what ``resume=auto`` finds when a finished command is typed again."""
     if config["resume"] != "auto":
         raise UserError(f"the run in {_shown(run_dir)} is complete; add {more} to go on")
+    figures.write_curves(run_dir)  # it doesn't have these yet if it was killed right after its last checkpoint
+    images.write_run_animation(run_dir)
     _say_goodbye(resume.progress.step, run_dir, more)
-    return Outcome(resume.progress.step, (read_metrics(run_dir) or [{}])[-1], None)
+    return Outcome(resume.progress.step, resume.progress.seconds, (read_metrics(run_dir) or [{}])[-1], None)
 
 
 def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:
     """The three lines at the end: where things are, how to sample, how to go on."""
     shown = _shown(run_dir)
-    print(f"step {step:,}: samples/, curves.png, training.webp and checkpoints/ are in {shown}")
+    animation = "".join(f" and {path.name}" for path in run_dir.glob("training.*"))
+    print(f"step {step:,}: samples/, checkpoints/, curves.png{animation} are in {shown}")
     print(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64'])}")
     print(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else [])])}", flush=True)
 

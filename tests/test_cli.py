@@ -41,8 +41,9 @@ def run(tmp_path_factory):
 
 def test_a_run_writes_its_folder_and_ends_with_three_lines(run):
     run_dir, done = run
-    assert {path.name for path in run_dir.iterdir() if "tfevents" not in path.name} == {
-        "config.yaml", "metrics.jsonl", "samples", "checkpoints", "curves.png", "training.webp"
+    assert {path.name for path in run_dir.iterdir()} == {
+        "config.yaml", "metrics.jsonl", "samples", "checkpoints", "curves.png", "training.webp",
+        "events.out.tfevents.gan-cli", ".lock",
     }  # fmt: skip
     lines = done.stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == ["step 5/10", "step 10/10", "step 10", "to sample", "to go on"]
@@ -314,7 +315,7 @@ def test_a_full_disk_gets_one_line(command, tmp_path):
     arguments = [sys.executable, "-c", limit, *FAST, "steps=10", "run_dir=run"]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "00000010.safetensors: File too large" in done.stderr
+    assert "00000000.safetensors: File too large" in done.stderr
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 

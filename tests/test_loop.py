@@ -3,20 +3,31 @@
 import copy
 import json
 import math
+import os
+import re
+import shutil
 import signal
 from functools import partial
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-from gan_cli import checkpoint, loop, losses, penalties, stats
+from gan_cli import checkpoint, files, loop, losses, penalties, retry, stats
 from gan_cli.errors import TrainingDiverged
 from gan_cli.networks import conv, maxout, mlp
 from gan_cli.stats import read_metrics
 
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99), fused=True)
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.5)
+
+
+@pytest.fixture(autouse=True)
+def _without_curves(monkeypatch, request):
+    """Drawing them takes longer than everything else here, and one test looks at them."""
+    if request.function is not test_the_run_folder_holds_what_is_promised:
+        monkeypatch.setattr(loop.figures, "write_curves", lambda run_dir: None)
 
 
 def _train(tiny, run_dir, networks=mlp, *, steps, make_optimizer=ADAM, loss=losses.nonsaturating, **options):
@@ -133,7 +144,7 @@ def test_a_lazy_penalty_is_taken_every_interval_and_weighs_as_much_more(tiny, tm
         run_dir = tmp_path / str(interval)
         sgd = partial(torch.optim.SGD, lr=0.1)
         _train(tiny, run_dir, steps=8, loss=flat, make_optimizer=sgd, penalty=constant, penalty_interval=interval)
-        finals[interval] = load_file(checkpoint.find(run_dir))["discriminator.5.bias"]
+        finals[interval] = load_file(checkpoint.read(run_dir).path)["discriminator.5.bias"]
     torch.testing.assert_close(finals[1], finals[4])
 
 
@@ -168,6 +179,50 @@ def test_resumed_is_bit_for_bit_the_run_left_alone(tiny, tmp_path, case, stop):
     assert steps == sorted({*range(2, 11, 2), stop, 11})
 
 
+def _series(run_dir):
+    """What a run logged and drew, without what tells the time: records, TensorBoard's scalars, pictures."""
+    clocks = ("seconds", "images_per_second", "time")
+    records = [{k: v for k, v in row.items() if k not in clocks} for row in read_metrics(run_dir)]
+    (events,) = run_dir.glob("events.*")
+    scalars = [
+        (event.step, value.tag, value.simple_value)
+        for event in EventFileLoader(str(events)).Load()
+        for value in event.summary.value
+        if value.tag not in clocks
+    ]
+    return records, scalars, {path.name: path.read_bytes() for path in (run_dir / "samples").iterdir()}
+
+
+@pytest.mark.parametrize("stop", [1, 3, 8])
+def test_a_run_that_a_signal_stopped_goes_on_with_the_same_records_and_pictures(tiny, tmp_path, stop):
+    calls = []
+
+    def loss(real_logits, fake_logits):
+        calls.append(None)
+        signal.raise_signal(signal.SIGTERM) if len(calls) == 2 * stop else None
+        return losses.nonsaturating(real_logits, fake_logits)
+
+    _train(tiny, tmp_path / "whole", steps=11)
+    assert _train(tiny, tmp_path / "parts", steps=11, loss=loss).step == stop  # in between two ticks, for odd ones
+    _train(tiny, tmp_path / "parts", steps=11, resume=checkpoint.read(tmp_path / "parts"))
+    whole, parts = _series(tmp_path / "whole"), _series(tmp_path / "parts")
+    assert [row["step"] for row in whole[0]] == [2, 4, 6, 8, 10, 11]
+    assert len(whole[1]) == 6 * 6  # images, two losses, two outputs, value
+    assert whole == parts
+
+
+def test_what_came_after_the_checkpoint_is_dropped_from_all_series(tiny, tmp_path):
+    _train(tiny, tmp_path / "whole", steps=11)
+    _train(tiny, tmp_path / "parts", steps=10, keep=None)
+    _train(
+        tiny,
+        tmp_path / "parts",
+        steps=11,
+        resume=checkpoint.read(checkpoint.numbered(tmp_path / "parts" / "checkpoints", 3)),
+    )
+    assert _series(tmp_path / "whole") == _series(tmp_path / "parts")
+
+
 def test_resuming_drops_what_was_logged_after_the_checkpoint(tiny, tmp_path):
     _train(tiny, tmp_path, steps=6)
     with (tmp_path / "metrics.jsonl").open("a") as file:
@@ -198,11 +253,11 @@ def test_the_run_folder_holds_what_is_promised(tiny, tmp_path):
     assert names - events == {
         "metrics.jsonl", "curves.png", "training.webp",
         "samples/00000000.png", "samples/00000004.png", "samples/00000005.png",
-        "checkpoints/00000003.safetensors", "checkpoints/00000005.safetensors", "checkpoints/last.safetensors",
+        *(f"checkpoints/{name}.safetensors" for name in ("00000000", "00000003", "00000005", "last")),
     }  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 5]
-    fields = ["step", "images", "seconds", "images_per_second", "loss_d", "loss_g", "d_real", "d_fake", "value"]
+    fields = ["step", "images", "seconds", "images_per_second", "loss_d", "loss_g", "d_real", "d_fake", "value", "time"]
     for row in rows:
         assert list(row) == fields
         assert row["images"] == 16 * row["step"]
@@ -241,19 +296,104 @@ def test_a_second_signal_interrupts_at_once(tiny, tmp_path):
         _train(tiny, tmp_path, steps=1000, loss=loss)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tiny, tmp_path):
+def _bad_from(step, until=10**9):
+    """A loss that is NaN for D in the steps from ``step`` on (k=1, so two calls a step), counted over the whole run."""
     calls = []
 
     def loss(real_logits, fake_logits):
         calls.append(None)
-        bad = math.nan if len(calls) > 2 * 7 else 1
+        bad = math.nan if 2 * step - 2 < len(calls) <= 2 * until else 1
         return losses.nonsaturating(real_logits * bad, fake_logits)
 
-    with pytest.raises(TrainingDiverged, match="step 8: loss_d"):
-        _train(tiny, tmp_path, steps=100, loss=loss)
-    saved = load_file(checkpoint.find(tmp_path))
+    return loss
+
+
+def _all_finite(run_dir):
+    for path in (run_dir / "checkpoints").iterdir():
+        for name, value in load_file(path).items():
+            assert not value.is_floating_point() or torch.isfinite(value).all(), (path, name)
+    return True
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_never_saved(tiny, tmp_path):
+    with pytest.raises(
+        TrainingDiverged, match=r"step 8: no longer finite: loss_d, discriminator.1.weight and 5 more weights"
+    ):
+        _train(tiny, tmp_path, steps=100, loss=_bad_from(8), on_nonfinite="stop")
     assert checkpoint.read(tmp_path).progress.step == 6
-    assert all(torch.isfinite(value).all() for value in saved.values() if value.is_floating_point())
+    assert _all_finite(tmp_path)
+
+
+def test_it_goes_back_once_with_half_the_learning_rates(tiny, tmp_path, capsys):
+    rates = []
+
+    class Recorder(torch.optim.SGD):
+        def step(self):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step()
+
+    loss = _bad_from(8, until=8)  # as a bad batch does; at half the rates all is well
+    outcome = _train(tiny, tmp_path, steps=13, loss=loss, make_optimizer=lambda p: Recorder(p, lr=0.1), log_every=1)
+    assert outcome.step == 13
+    assert [row["step"] for row in read_metrics(tmp_path)] == list(range(1, 14))
+    assert rates == [0.1] * 16 + [0.05] * 14  # eight steps of G and D, then 7 to 13 again
+    said = capsys.readouterr().err
+    assert said.startswith("gan-train: step 8: no longer finite: loss_d, ")
+    assert said.endswith("; back to step 6, with half the learning rates from there on\n")
+    assert checkpoint.read(tmp_path).progress.lr_scale == 0.5
+    assert _all_finite(tmp_path)
+
+
+def test_a_second_time_stops_the_run_also_after_a_resume(tiny, tmp_path):
+    with pytest.raises(TrainingDiverged, match="step 7: no longer finite: loss_d"):  # the first after going back
+        _train(tiny, tmp_path, steps=100, loss=_bad_from(8))
+    _train(tiny, tmp_path / "b", steps=9, loss=_bad_from(8, until=8))
+    with pytest.raises(TrainingDiverged, match="step 10: no longer finite: loss_d"):
+        _train(tiny, tmp_path / "b", steps=20, loss=_bad_from(1), resume=checkpoint.read(tmp_path / "b"))
+    assert _all_finite(tmp_path)
+
+
+def test_before_the_first_checkpoint_it_goes_back_to_the_start(tiny, tmp_path):
+    assert _train(tiny, tmp_path, steps=5, loss=_bad_from(2, until=2)).step == 5
+    rows = [row["step"] for row in read_metrics(tmp_path)]
+    assert rows == [2, 4, 5]
+
+
+@pytest.mark.parametrize("broken", ["penalty", "loss_g", "gradient", "update"])
+def test_every_way_to_lose_finiteness_is_named_on_its_step(tiny, tmp_path, broken):
+    """A penalty, the generator's loss, a gradient of a finite loss (sqrt at 0), an overflowing update."""
+    calls = []
+
+    def penalty(discriminator, real, fake):
+        calls.append(None)
+        term = discriminator(real) * 0
+        return term * math.inf if broken == "penalty" and len(calls) == 3 else term
+
+    def loss(real_logits, fake_logits):
+        terms_d, terms_g = losses.nonsaturating(real_logits, fake_logits)
+        if len(calls) == 3 and broken == "loss_g":
+            terms_g = terms_g * math.inf
+        if len(calls) == 2 and broken == "gradient":  # the penalty's third call comes after D's third loss
+            terms_d = terms_d + (real_logits * 0).sqrt()
+        return terms_d, terms_g
+
+    class Overflowing(torch.optim.SGD):
+        def step(self):
+            if broken == "update" and len(calls) == 3:
+                self.param_groups[0]["lr"] = 1e38
+            return super().step()
+
+    expected = {
+        "penalty": "penalty, discriminator.1",
+        "loss_g": "loss_g, generator.0",
+        "gradient": "discriminator.1",
+        "update": "discriminator.1",
+    }
+    with pytest.raises(TrainingDiverged, match=f"step 3: no longer finite: {expected[broken]}"):
+        _train(
+            tiny, tmp_path, steps=9, loss=loss, penalty=penalty, on_nonfinite="stop", log_every=100,
+            make_optimizer=lambda p: Overflowing(p, lr=0.01),
+        )  # fmt: skip
 
 
 def test_a_weight_that_is_not_finite_is_never_saved(tiny, tmp_path):
@@ -289,3 +429,120 @@ def test_the_stopwatch_leaves_out_what_is_not_training(monkeypatch):
     watch.start()
     now[0] += 1
     assert watch.seconds == 8
+
+
+def test_the_newest_checkpoints_stay_and_the_best(tiny, tmp_path):
+    scores = iter([5.0, 3.0, 4.0, 3.5])
+    asked = []
+
+    def evaluate(generator):
+        asked.append(generator)
+        return {"distance": next(scores)}
+
+    options = {"log_every": 100, "sample_every": 100, "checkpoint_every": 2}
+    _train(tiny, tmp_path, steps=9, keep=3, evaluate=evaluate, eval_every=3, **options)
+    assert len(asked) == 3
+    names = {path.stem for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"00000006", "00000008", "00000009", "last", "best"}
+    rows = {row["step"]: row.get("distance") for row in read_metrics(tmp_path)}
+    assert rows == {3: 5.0, 6: 3.0, 9: 4.0}
+    assert checkpoint.read(tmp_path / "checkpoints" / "best.safetensors").progress.step == 6
+
+    _train(
+        tiny, tmp_path, steps=12, keep=3, evaluate=evaluate, eval_every=3, resume=checkpoint.read(tmp_path), **options
+    )
+    assert checkpoint.read(tmp_path / "checkpoints" / "best.safetensors").progress.step == 6  # remembered: 3.5 is worse
+
+
+class Disk:
+    """A disk that takes nothing while ``full``: a stand-in for the system's calls."""
+
+    def __init__(self, monkeypatch):
+        self.full, self.refused = False, 0
+        fsync = os.fsync
+
+        def refusing_fsync(descriptor):
+            self._refuse()
+            return fsync(descriptor)
+
+        monkeypatch.setattr(files.os, "fsync", refusing_fsync)
+        monkeypatch.setattr(stats, "append", lambda path, content: (self._refuse(path), files.append(path, content)))
+
+    def _refuse(self, path=None):
+        if self.full:
+            self.refused += 1
+            raise OSError(28, "No space left on device", path and str(path))
+
+
+def test_a_full_disk_is_told_once_and_training_goes_on_until_it_takes_files_again(tiny, tmp_path, monkeypatch, capsys):
+    disk = Disk(monkeypatch)
+    calls = []
+
+    def loss(real_logits, fake_logits):
+        calls.append(None)
+        disk.full = 7 <= len(calls) / 2 < 15
+        return losses.nonsaturating(real_logits, fake_logits)
+
+    _train(tiny, tmp_path / "whole", steps=20)
+    _train(tiny, tmp_path / "run", steps=20, loss=loss, sample_every=100)
+    assert disk.refused > 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(
+        r"gan-train: .*metrics.jsonl: No space left on device; training goes on in memory and .*", lines[0]
+    )
+    assert lines[1] == "gan-train: the disk takes files again; the run is saved"
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(2, 21, 2))
+    assert _series(tmp_path / "run")[:2] == _series(tmp_path / "whole")[:2]
+    whole, run = (load_file(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("whole", "run"))
+    assert all(torch.equal(whole[name], run[name]) for name in whole)
+    # 9 and 12 could not be written
+    assert [p.stem for p in checkpoint.in_order(tmp_path / "run" / "checkpoints")] == [
+        f"{step:08d}" for step in (20, 18, 15, 6, 3, 0)
+    ]
+
+
+def test_on_write_error_stop_ends_at_once_with_the_last_good_checkpoint(tiny, tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+
+    def loss(real_logits, fake_logits):
+        disk.full = checkpoint.numbered(tmp_path / "checkpoints", 6).exists()
+        return losses.nonsaturating(real_logits, fake_logits)
+
+    with pytest.raises(OSError, match="No space left"):
+        _train(tiny, tmp_path, steps=20, loss=loss, on_write_error="stop")
+    assert checkpoint.read(tmp_path).progress.step == 6
+
+
+def test_a_complete_run_waits_for_the_disk_until_the_user_gives_up(tiny, tmp_path, monkeypatch, capsys):
+    disk = Disk(monkeypatch)
+    monkeypatch.setattr(retry, "PAUSE", 0.2)
+    attempts = []
+
+    def refuse(path=None):
+        if (tmp_path / "checkpoints" / "00000003.safetensors").exists():
+            attempts.append(None)
+            if len(attempts) == 4:
+                signal.raise_signal(signal.SIGINT)
+            raise OSError(28, "No space left on device", path and str(path))
+
+    monkeypatch.setattr(disk, "_refuse", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        _train(tiny, tmp_path, steps=4)
+    assert "the run is complete, but not saved: trying again every" in capsys.readouterr().err
+    assert checkpoint.read(tmp_path).progress.step == 3
+
+
+def test_a_run_whose_folder_is_deleted_goes_on_in_a_new_one(tiny, tmp_path, capsys):
+    calls = []
+
+    def loss(real_logits, fake_logits):
+        calls.append(None)
+        if len(calls) == 2 * 7:
+            shutil.rmtree(tmp_path / "run")
+        return losses.nonsaturating(real_logits, fake_logits)
+
+    _train(tiny, tmp_path / "run", steps=13, loss=loss)
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == [8, 10, 12, 13]
+    assert checkpoint.read(tmp_path / "run").progress.step == 13
+    assert "metrics.jsonl: deleted while the run was going on; training goes on in memory" in capsys.readouterr().err
