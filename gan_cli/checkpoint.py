@@ -24,11 +24,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gan_cli import files, tensorfile
+from gan_cli import files, pickled, tensorfile
 from gan_cli.errors import TrainingDiverged, UserError, one_line
 
 FORMAT = 2
 UNSEALED = 1  # the format before, which had no digest
+PICKLED = {".pt", ".pth", ".pkl", ".ckpt", ".bin"}
 VALUE_LIMIT = 20_000  # in the metadata: configurations have a hundred, optimizers one for each parameter
 LAST, BEST = "last.safetensors", "best.safetensors"
 
@@ -59,10 +60,13 @@ class Checkpoint:
     config: dict[str, Any]
     param_groups: dict[str, list[dict[str, Any]]]
     shapes: dict[str, tuple[int, ...]]
+    loaded: Mapping[str, Tensor] | None = None  # the tensors, where the file could only be read as a whole
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors below ``name``, named by what follows it; the rest of the file isn't read."""
         prefix = f"{name}."
+        if self.loaded is not None:
+            return {key[len(prefix) :]: value for key, value in self.loaded.items() if key.startswith(prefix)}
         try:
             with safe_open(self.path, "pt") as file:
                 return {key[len(prefix) :]: file.get_tensor(key) for key in self.shapes if key.startswith(prefix)}
@@ -174,6 +178,31 @@ def read(location: str | Path) -> Checkpoint:
 
 
 def _read(path: Path) -> Checkpoint:
+    return _read_pickled(path) if path.suffix in PICKLED else _read_sealed(path)
+
+
+def _read_pickled(path: Path) -> Checkpoint:
+    """Weights to sample from: ``torch.save({"config": …, "generator": state_dict, "ema": state_dict}, path)``.
+
+    ``config`` is a run's, with ``net`` and ``image_shape``; without ``ema`` the generator's own weights stand in.
+    """
+    try:
+        content = pickled.read(path)
+        config = tensorfile.strict_json(json.dumps(content["config"], allow_nan=False), most=VALUE_LIMIT)
+        parts = {"generator": content["generator"], "ema": content.get("ema", content["generator"])}
+        loaded = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+        shapes = {name: tuple(value.shape) for name, value in loaded.items()}
+        return Checkpoint(path, Progress(), dict(config), {}, shapes, loaded)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} holds no generator and its config ({error}), as torch.save({{'config': …, 'generator': …}}) "
+            "would write them"
+        ) from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path} is not a readable checkpoint: {one_line(error)}") from error
+
+
+def _read_sealed(path: Path) -> Checkpoint:
     try:
         header = tensorfile.read_header(path)
     except (ValueError, OSError) as error:

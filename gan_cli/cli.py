@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import schema
-from gan_cli.errors import TrainingDiverged, UserError
+from gan_cli.errors import TrainingDiverged, UserError, printable
 
 if TYPE_CHECKING:
     from gan_cli import sweep
@@ -127,7 +127,7 @@ def one_line_errors(command: str) -> Iterator[None]:
         if line is None or SHOW_TRACEBACK:
             traceback.print_exc()  # here, since Hydra turns an exception in a callback into a warning
             raise SystemExit(BUG) from None
-        print(f"gan-{command}: {line}", file=sys.stderr)
+        print(f"gan-{command}: {printable(line)}", file=sys.stderr)
         raise SystemExit(DIVERGED if isinstance(error, TrainingDiverged) else BAD_INPUT) from None
 
 

@@ -7,9 +7,18 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Bad input, told in one line that says what is wrong and what to do. The commands end with status 2 on it."""
 
+    def __init__(self, line: str) -> None:
+        super().__init__(printable(line))
+
 
 class TrainingDiverged(Exception):
     """A loss or a weight is no longer finite; nothing such was saved. The commands end with status 3 on it."""
+
+
+def printable(text: str) -> str:
+    """``text`` as one line that is safe to print, whatever a file brought into it: escaped, and of a length to read."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return line if len(line) <= 700 else f"{line[:450]} … {line[-200:]}"
 
 
 def one_line(error: BaseException) -> str:

@@ -1,7 +1,9 @@
 """Checkpoints as data: what is refused, and how."""
 
 import json
+import os
 import pickle
+import zipfile
 
 import pytest
 import safetensors.torch
@@ -88,15 +90,57 @@ class Payload:
         self.canary = canary
 
     def __reduce__(self):
-        return (open, (str(self.canary), "w"))
+        return os.mkdir, (str(self.canary),)
 
 
-def test_a_pickle_is_refused_and_not_run(tmp_path):
-    path, canary = tmp_path / "x.pt", tmp_path / "canary"
-    path.write_bytes(pickle.dumps(Payload(canary)))
-    with pytest.raises(UserError, match="not a readable checkpoint: "):
-        checkpoint.read(path)
-    assert not canary.exists()
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pt", "x.pth"])
+def test_a_pickle_is_refused_and_not_run(tmp_path, name):
+    path, canary = tmp_path / name, tmp_path / "canary"
+    for write in (pickle.dump, torch.save):
+        with path.open("wb") as file:
+            write({"config": Payload(canary), "generator": {}}, file)
+        with pytest.raises(UserError, match="not a readable checkpoint: "):
+            checkpoint.read(path)
+        assert not canary.exists()
+    torch.load(path.rename(tmp_path / "proof"), weights_only=False)
+    assert canary.exists()  # so it would have worked
+
+
+def test_weights_of_another_program_are_read_without_running_anything(tmp_path):
+    generator = mlp.Generator((1, 8, 8), 4, widths=(8,))
+    content = {"config": {"net": NET, "image_shape": [1, 8, 8]}, "generator": generator.state_dict()}
+    torch.save(content, tmp_path / "a.pt")
+    z = torch.randn(3, 4)
+    assert torch.equal(load_generator(checkpoint.read(tmp_path / "a.pt"))(z), generator.eval()(z))
+
+    hostile = {**content, "config": {"net": {**NET, "generator": {"_target_": "os.system"}}, "image_shape": [1, 8, 8]}}
+    torch.save(hostile, tmp_path / "b.pt")
+    with pytest.raises(UserError, match=r"names os\.system, which is not part of gan-cli"):
+        load_generator(checkpoint.read(tmp_path / "b.pt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (mlp.Generator((1, 8, 8), 4).state_dict(), "holds no generator and its config"),
+        ([1, 2], "holds no generator and its config"),
+        ({"config": {}, "generator": {"w": torch.zeros(1).expand(10**12)}}, "larger than the file"),
+        ({"config": {"a": float("nan")}, "generator": {}}, "not JSON compliant"),
+        ({"config": {}, "generator": bytearray(10)}, "bytearray, which is not run"),
+        ({"config": {}, "generator": torch.device("cpu")}, "torch device, which is not run"),
+    ],
+)
+def test_other_pt_files_get_one_line(tmp_path, content, complaint):
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(UserError, match=complaint):
+        checkpoint.read(tmp_path / "x.pt")
+
+
+def test_a_compressed_pt_file_is_refused_unread(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", b"\0" * 10**7)
+    with pytest.raises(UserError, match="it is compressed"):
+        checkpoint.read(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +190,8 @@ def test_every_configuration_of_ours_is_trusted_without_a_word(tmp_path):
 def test_weights_that_do_not_fit_are_told(tmp_path):
     wider = {**NET, "generator": {**NET["generator"], "widths": [9]}}
     with pytest.raises(
-        UserError, match="don't fit the configuration of net.generator: 0.bias has shape .8,. in the file, and should have .9,."
+        UserError,
+        match="don't fit the configuration of net.generator: 0.bias has shape .8,. in the file, and should have .9,.",
     ):
         load_generator(checkpoint.read(_save(tmp_path, wider)))
 

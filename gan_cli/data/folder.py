@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from gan_cli.data import Dataset
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, printable
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +96,6 @@ def _read_all(paths: list[Path], size: int, channels: int) -> list[np.ndarray | 
         )
 
 
-def _printable(path: Path) -> str:
-    """``path`` with control characters and undecodable bytes escaped: they could move the terminal's cursor."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
-
-
 def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     """Every image file below ``root``, at ``size`` x ``size`` with 1 (grey) or 3 (RGB) ``channels``, uint8 in memory.
 
@@ -127,7 +122,7 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     if not images:
         raise UserError(f"none of the {len(paths)} image files below {top} can be read")
     if unreadable:
-        names = ", ".join(_printable(path.relative_to(top)) for path in unreadable[:5])
+        names = ", ".join(printable(str(path.relative_to(top))) for path in unreadable[:5])
         more = ", …" if len(unreadable) > 5 else ""
         log.warning(
             "skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more

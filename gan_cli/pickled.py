@@ -1,0 +1,60 @@
+"""Weights in ``.pt`` files from elsewhere: torch's format, a zip archive around a pickle, of which nothing is run.
+
+torch reads them with ``weights_only=True``, which calls nothing but what tensors are put together from. Before that,
+the pickle is looked through for every name it refers to, since torch's own list is longer (``bytearray`` of any length
+is on it); after that, the tensors must not be larger than the file.
+"""
+
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PARTS_OF_TENSORS = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    *(f"torch {kind}Storage" for kind in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Byte", "Bool")),
+}
+# Other ways in which a pickle can name or make objects; torch.save uses none of them.
+REFUSED = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
+
+
+def read(path: Path) -> Any:
+    """What ``torch.save`` wrote to ``path``: dicts and lists of tensors, numbers and words. ValueError on all else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise ValueError("it is compressed, which torch.save doesn't do")
+            for member in members:
+                if member.filename.endswith("data.pkl"):
+                    _look_through(archive.read(member))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except zipfile.BadZipFile as error:
+        raise ValueError("it is not what torch.save writes, or damaged") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"torch can't read it ({type(error).__name__})") from error
+    if sum(tensor.nbytes for tensor in _tensors(content)) > path.stat().st_size:
+        raise ValueError("its tensors are larger than the file")
+    return content
+
+
+def _look_through(text: bytes) -> None:
+    """ValueError if the pickle refers to anything but the parts of tensors."""
+    for code, argument, _ in pickletools.genops(text):
+        if code.name in REFUSED or (code.name == "GLOBAL" and argument not in PARTS_OF_TENSORS):
+            raise ValueError(f"it is not only tensors: its pickle asks for {argument or code.name}, which is not run")
+
+
+def _tensors(node: Any) -> Iterator[Tensor]:
+    if isinstance(node, Tensor):
+        yield node
+    elif isinstance(node, Mapping | list | tuple):
+        for child in node.values() if isinstance(node, Mapping) else node:
+            yield from _tensors(child)

@@ -1,0 +1,362 @@
+"""Hostile checkpoints and garbled command lines: each works, or gets one line. Nothing a file says is run.
+
+``FUZZ=25 python -m pytest tests/test_fuzz.py`` tries 25 times as many as usual: the long mode of docs/reliability.md.
+"""
+
+import copy
+import io
+import json
+import os
+import resource
+import signal
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from test_checkpoint import NET, Payload  # noqa: F401
+from test_checkpoint import _save as save_checkpoint
+
+from gan_cli import checkpoint, cli, images, tensorfile
+from gan_cli.errors import UserError
+from gan_cli.sample import load_generator
+
+TIMES = int(os.environ.get("FUZZ", "1"))
+MARGIN = 256 << 20  # bytes that reading a small file may take
+SECONDS = 60  # after which a command counts as hung
+
+
+def _fuzz(examples):
+    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=examples * TIMES, deadline=None, suppress_health_check=checks, database=None)
+
+
+# Values that no run writes, and a few that it might: for any place of a header or a configuration.
+HOSTILE = st.one_of(
+    st.integers(-2, 9),
+    st.sampled_from([2**31, 2**47, 2**62, 2**63, 10**30, -(2**40), 1e308, -0.0, 1e-320, 1.5, True, False, None]),
+    st.sampled_from(
+        ["", "x", "../../etc/passwd", "/dev/zero", "a/b", "a..b", "\0", "\x1b[2J", "é" * 300, "F32", "9" * 999]
+    ),
+    st.sampled_from(["os.system", "builtins.eval", "torch.load", "gan_cli.files.write_atomic", "subprocess.run"]),
+    st.sampled_from(["${oc.env:HOME}", "${now:%Y}", "???", "normal", "gan_cli.networks.maxout.Generator"]),
+    st.sampled_from([[], {}, [0], [-1, 4], [[]], [2**40, 2**40], {"_target_": "os.mkdir", "path": "CANARY"}]),
+    st.sampled_from([[1] * 50_000, {str(i): i for i in range(30_000)}, ["a" * 100_000]]),
+    st.builds(lambda depth: json.loads("[" * depth + "]" * depth), st.sampled_from([2, 40, 300])),
+).map(copy.deepcopy)
+NEW_KEYS = st.sampled_from(["_target_", "_partial_", "_args_", "_recursive_", "width", "x"])
+
+
+@st.composite
+def _changed(draw, value):
+    """``value``, JSON data, with one to three of its places overwritten, removed, renamed or added to."""
+    value = copy.deepcopy(value)
+    for _ in range(draw(st.integers(1, 3))):
+        node, parents = value, []
+        while isinstance(node, dict | list) and node and (not parents or draw(st.integers(0, 3))):
+            key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+            parents.append((node, key))
+            node = node[key]
+        if not parents:
+            break
+        parent, key = parents[-1]
+        action = draw(st.sampled_from(["overwrite", "overwrite", "overwrite", "remove", "rename", "add"]))
+        if action == "overwrite":
+            parent[key] = draw(HOSTILE)
+        elif action == "remove":
+            del parent[key]
+        elif isinstance(parent, list):
+            parent.append(draw(HOSTILE))
+        elif action == "rename":
+            parent[str(draw(HOSTILE))[:2000]] = parent.pop(key)
+        else:
+            parent[draw(st.sampled_from(["_target_", "_partial_", "_args_", "_recursive_", "width", "x"]))] = draw(
+                HOSTILE
+            )
+    return value
+
+
+def _split(content):
+    """A checkpoint's header, the facts in its metadata, and its tensors' bytes."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    return header, json.loads(header["__metadata__"]["gan_cli"]), content[8 + length :]
+
+
+def _joined(header, facts, data):
+    """The file again, with a digest that is right, where the facts still have a place for one."""
+    header = copy.deepcopy(header)
+    if isinstance(header.get("__metadata__"), dict):
+        header["__metadata__"]["gan_cli"] = json.dumps(facts)
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + data
+    return tensorfile.sealed(content) if tensorfile.BLANK_DIGEST.encode() in content else content
+
+
+@st.composite
+def _garbled(draw, content):
+    """``content`` with bytes overwritten, inserted, removed or cut off."""
+    content = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(content)) | st.integers(0, 2000).map(lambda n: min(n, len(content))))
+        piece = draw(
+            st.binary(min_size=1, max_size=9) | st.sampled_from([b"\xff" * 8, b'"', b"[" * 5000, b"NaN", b"-"])
+        )
+        action = draw(st.sampled_from(["overwrite", "insert", "remove", "cut"]))
+        if action == "overwrite":
+            content[at : at + len(piece)] = piece
+        elif action == "insert":
+            content[at:at] = piece
+        elif action == "remove":
+            del content[at : at + len(piece)]
+        else:
+            del content[at:]
+    return bytes(content)
+
+
+@contextmanager
+def _little_memory():
+    """Let an allocation fail that is larger than :data:`MARGIN`."""
+    with open("/proc/self/statm") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + MARGIN, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def _open(path):
+    """Read, build and sample, as ``gan-sample`` does: whether it worked. If not, it has to be told in one line."""
+    try:
+        with _little_memory():
+            opened = checkpoint.read(path)
+            generator = load_generator(opened)
+            z_dim = opened.config["net"]["z_dim"]
+            list(images.generate(generator, images.latents("normal", 2, z_dim, seed=0)))
+    except UserError as error:
+        line = str(error)
+    else:
+        return True
+    assert "\n" not in line
+    assert len(line) < 1000
+    return False
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A checkpoint's file, warmed up: what is imported or started once is not what a hostile file allocates."""
+    path = save_checkpoint(tmp_path_factory.mktemp("sound"))
+    assert _open(path)
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory by /proc and RLIMIT_AS")
+@given(data=st.data())
+@_fuzz(200)
+def test_a_hostile_checkpoint_gets_one_line(sound, tmp_path, monkeypatch, data):
+    """Bytes garbled; or the header, or the configuration, changed with a digest that is right."""
+    monkeypatch.chdir(tmp_path)
+    content = sound.read_bytes()
+    header, facts, tensors = _split(content)
+    facts["sha256"] = tensorfile.BLANK_DIGEST
+    kind = data.draw(st.sampled_from(["bytes", "header", "facts", "net", "data"]))
+    if kind == "bytes":
+        content = data.draw(_garbled(content))
+    elif kind == "header":
+        content = _joined(data.draw(_changed(header)), facts, tensors)
+    elif kind == "facts":
+        content = _joined(header, data.draw(_changed(facts)), tensors)
+    elif kind == "net":
+        changed = data.draw(_changed({"net": NET, "image_shape": [1, 8, 8]}))
+        content = _joined(header, {**facts, "config": changed}, tensors)
+    else:
+        content = _joined(header, facts, data.draw(_garbled(tensors)))
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    _open(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@given(data=st.data())
+@_fuzz(50)
+def test_no_damage_to_a_checkpoint_goes_unnoticed(sound, tmp_path, data):
+    """One byte changed, wherever it is: the file is refused, in one line."""
+    content = bytearray(sound.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    assert not _open(path)
+
+
+def test_a_header_with_a_key_twice_is_refused(sound, tmp_path):
+    content = sound.read_bytes()
+    header, _, tensors = _split(content)
+    text = json.dumps(header)
+    name = next(key for key in header if key.startswith("ema"))
+    text = text[:-1] + f', "{name}": {json.dumps(header[name])}}}'
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode() + tensors)
+    with pytest.raises(UserError, match="a key of its JSON comes twice"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"shape": [-8], "data_offsets": [0, 32]}, "no sound dtype, shape and data_offsets"),
+        ({"shape": [float("nan")], "data_offsets": [0, 32]}, "its JSON holds NaN"),
+        ({"shape": [2**40], "data_offsets": [0, 2**42]}, "overlaps another tensor, or leaves a gap"),
+        ({"shape": [16]}, "a shape that is not its size"),
+        ({"shape": [0, 2**47, 2**47], "data_offsets": [0, 0]}, "of a shape that nothing could hold"),
+        ({"dtype": "F1024"}, "no sound dtype"),
+        ({"data_offsets": [4, 36]}, "overlaps another tensor, or leaves a gap"),
+        ({"extra": 1}, "not described by dtype, shape and data_offsets"),
+    ],
+)
+def test_each_lie_of_a_header_is_named(sound, tmp_path, change, complaint):
+    header, facts, tensors = _split(sound.read_bytes())
+    name = min((key for key in header if key != "__metadata__"), key=lambda key: header[key]["data_offsets"])
+    header[name] |= change
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(_joined(header, facts, tensors))
+    with pytest.raises(UserError, match=complaint):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/etc/passwd", "a/b", "a\\b", "a..b", "", ".", "a\nb", "\x1b[2J", "x" * 600]
+)
+def test_a_tensor_named_like_a_path_is_refused(sound, tmp_path, name):
+    header, facts, tensors = _split(sound.read_bytes())
+    header[name] = header.pop("rng.cpu")
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(_joined(header, facts, tensors))
+    with pytest.raises(UserError, match="a tensor is named") as caught:
+        checkpoint.read(path)
+    assert str(caught.value).isprintable()
+
+
+# The command line.
+
+FAST = ["net=mlp", "batch_size=4", "log_every=1", "sample_every=2", "checkpoint_every=2", "samples=4", "device=cpu"]
+KEYS = [
+    "dataset", "net", "loss", "penalty", "optimizer", "experiment", "k", "max_seconds", "batch_size", "lr_decay_after",
+    "seed", "precision", "ema", "ema.half_life", "ema.ramp", "log_every", "sample_every", "checkpoint_every", "samples",
+    "keep", "eval_every", "on_nonfinite", "on_write_error", "resume", "trust", "net/generator", "net/discriminator",
+    "net.generator", "net.generator.widths", "net.discriminator.widths", "net.generator.norm", "net.generator.width",
+    "net.z_dim", "net.prior", "loss._target_", "loss.half", "penalty.gamma", "penalty.interval", "penalty._target_",
+    "optimizer.lr", "optimizer.generator.lr", "optimizer.discriminator.betas", "optimizer.generator._target_",
+    "optimizer/generator", "optimizer.generator.fused", "dataset.size", "dataset.channels", "dataset.root",
+    "dataset._target_", "device", "steps", "nonsense", "ls", "net.nonsense", "hydra.nonsense", "",
+]  # fmt: skip
+VALUES = [
+    "1", "2", "3", "0", "-1", "1.5", "1e-3", "1e30", "1e400", "-1e400", ".inf", ".nan", "99999999999", "1" * 400,
+    "null", "true", "", "''", "' '", "mlp", "conv", "dcgan", "maxout", "sgd", "adam", "rmsprop", "minimax", "r1",
+    "none", "auto", "bf16", "uniform", "folder", "mnist", "mlp_mnist", "stop", "cpu", "[]", "[1]", "[8,8]", "[-1]",
+    "[0]", "[[1]]", "{}", "{a:1}", "{_target_:os.mkdir,path:canary}", "1,2", "a,b", "x y", "a=b", "${oc.env:HOME}",
+    "${net.z_dim}", "${nothing}", "${", "[", "}", "'", '"', "\\", "\\,", "é", "日本", "\x1b[2J", "%s", "???", "~",
+    "/dev/null", "..", "torch.optim.SGD", "os.system", "gan_cli.losses.minimax", "gan_cli.penalties.r1",
+    "gan_cli.networks.mlp.Generator", "range(1,3)", "choice(1,2)", "glob(*)", "int(3)", "float(x)",
+    "extend_list(1)", "a" * 3000,
+]  # fmt: skip
+OVERRIDE = st.one_of(
+    st.builds(lambda p, k, v: f"{p}{k}={v}", st.sampled_from(["", "", "", "", "+", "++"]), st.sampled_from(KEYS),
+              st.sampled_from(VALUES)),
+    st.builds(lambda k: f"~{k}", st.sampled_from(KEYS)),
+    st.sampled_from(KEYS),
+    st.builds(lambda k, v: f"{k}={v}", st.sampled_from(KEYS), st.text(max_size=8)),
+    st.builds(lambda a, b: a + b, st.sampled_from(KEYS), st.text(max_size=4)),
+)  # fmt: skip
+
+
+class Hung(BaseException):
+    """Raised by the alarm: nothing catches it on the way."""
+
+
+def _command(main, arguments):
+    """The status and the standard error of a command, in this process; Hung after :data:`SECONDS`."""
+
+    def alarm(signum, frame):
+        raise Hung
+
+    out, err = io.StringIO(), io.StringIO()
+    previous, argv = signal.signal(signal.SIGALRM, alarm), sys.argv
+    signal.alarm(SECONDS)
+    try:
+        sys.argv = ["gan-train", *arguments]
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+        sys.argv = argv
+    return status, err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of eight pictures of 8x8."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(8):
+        Image.new("L", (8, 8), 30 * i).save(folder / f"{i}.png")
+    return folder
+
+
+def _assert_one_line(status, err, arguments):
+    assert status in (0, 2, 3), (status, arguments, err)
+    assert "Traceback" not in err, (arguments, err)
+    if status == 2:
+        lines = err.splitlines()
+        assert len(lines) == 1, (arguments, err)
+        assert lines[0].startswith("gan-train: "), (arguments, err)
+
+
+@given(overrides=st.lists(OVERRIDE, min_size=1, max_size=4), sweep=st.sampled_from([False, False, False, False, True]))
+@_fuzz(40)
+def test_a_garbled_command_line_runs_or_gets_one_line(pictures, tmp_path_factory, monkeypatch, overrides, sweep):
+    folder = tmp_path_factory.mktemp("run")
+    monkeypatch.chdir(folder)
+    data = ["dataset=folder", f"dataset.root={pictures}", "dataset.size=8", "dataset.channels=1"]
+    # Last, so that it holds: a run that is asked to take long has not hung.
+    arguments = [*data, *FAST, *overrides, "steps=2", "run_dir=run", *(["-m"] if sweep else [])]
+    status, err = _command(cli.train, arguments)
+    if sweep and status == 2:
+        assert "Traceback" not in err, (arguments, err)
+    else:
+        _assert_one_line(status, err, arguments)
+    assert not (folder / "canary").exists()
+
+
+@pytest.fixture(scope="module")
+def stopped(pictures, tmp_path_factory):
+    """A run that could go on."""
+    run_dir = tmp_path_factory.mktemp("stopped") / "run"
+    data = ["dataset=folder", f"dataset.root={pictures}", "dataset.size=8", "dataset.channels=1"]
+    status, err = _command(cli.train, [*data, *FAST, "steps=2", f"run_dir={run_dir}"])
+    assert status == 0, err
+    return (run_dir / "checkpoints" / "last.safetensors").read_bytes()
+
+
+@given(data=st.data())
+@_fuzz(20)
+def test_a_hostile_run_is_resumed_or_gets_one_line(stopped, tmp_path_factory, monkeypatch, data):
+    folder = tmp_path_factory.mktemp("resume")
+    monkeypatch.chdir(folder)
+    header, facts, tensors = _split(stopped)
+    facts["sha256"] = tensorfile.BLANK_DIGEST
+    part = data.draw(st.sampled_from(["config", "param_groups", "all"]))
+    facts = data.draw(_changed(facts)) if part == "all" else {**facts, part: data.draw(_changed(facts[part]))}
+    checkpoints = folder / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "last.safetensors").write_bytes(_joined(header, facts, tensors))
+    status, err = _command(cli.train, ["resume=run", "steps=4", "max_seconds=5"])
+    _assert_one_line(status, err, facts)
+    assert not (folder / "CANARY").exists()
