@@ -15,6 +15,7 @@ import torch
 import yaml
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -69,7 +70,7 @@ def _defined_in(target: str, package: str) -> bool:
     return module.split(".")[0] == package
 
 
-def _target(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
+def _target(node: Any, group: str) -> Callable[..., Any]:
     """The function or class that ``node`` names."""
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise UserError(f"{group} names no _target_; choose one of its configurations: {group.replace('.', '/')}=NAME")
@@ -94,12 +95,12 @@ def _check_types(node: Mapping[str, Any], target: Callable[..., Any], group: str
             raise UserError(f"{group}.{name}={node[name]} should be {names}")
 
 
-def _instantiate(node: Mapping[str, Any], group: str, **facts: Any) -> Any:
+def _instantiate(node: Any, group: str, **facts: Any) -> Any:
     """The object that a group's ``node`` names, given ``facts`` besides. UserError where they don't fit."""
     _check_types(node, _target(node, group), group)
     try:
         return instantiate(dict(node), _convert_="all", **facts)
-    except InstantiationException as error:
+    except (InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
@@ -141,19 +142,19 @@ def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | 
     With the shapes of ``saved`` weights, it is built only if it has just these: no file gets more than it holds.
     """
     z_dim = noise(net)[1]
-    network = _network(net["generator"], {**facts, "z_dim": z_dim}, "net.generator", saved)
+    network = _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved)
     _try_out(network, (2, z_dim), (2, *facts["image_shape"]), "net.generator")
     return network
 
 
 def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
     """The discriminator of a ``net`` group; ``saved`` as in :func:`generator`."""
-    network = _network(net["discriminator"], facts, "net.discriminator", saved)
+    network = _network(net.get("discriminator"), facts, "net.discriminator", saved)
     _try_out(network, (2, *facts["image_shape"]), (2,), "net.discriminator")
     return network
 
 
-def _network(node: Mapping[str, Any], facts: Mapping[str, Any], group: str, saved: Shapes | None) -> nn.Module:
+def _network(node: Any, facts: Mapping[str, Any], group: str, saved: Shapes | None) -> nn.Module:
     wanted = _facts_wanted(node, facts, group)
     if node["_target_"] in shipped_targets("net"):  # code of the user's own need not bear being built without numbers
         _check_size(_sketch(node, group, wanted), group, saved)
@@ -251,7 +252,7 @@ def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..
     makers = []
     for network in ("generator", "discriminator"):
         group = f"optimizer.{network}"
-        make = _instantiate(node[network], group)
+        make = _instantiate(node.get(network), group)
         dummy = nn.Parameter(torch.zeros(1))
         dummy.grad = torch.zeros(1)
         try:

@@ -161,7 +161,7 @@ def read(location: str | Path) -> Checkpoint:
     UserError if it is none of ours, or damaged. In a run folder a damaged one is named in a warning, and the one before
     it is taken.
     """
-    path = Path(location).expanduser()
+    path = Path(os.path.expanduser(location))
     if path.is_file():
         return _read(path)
     if not path.is_dir():
@@ -262,11 +262,13 @@ def _load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> 
         if not fits and value.numel() != 1:
             raise ValueError(f"{key} has shape {list(value.shape)}")
         state.setdefault(int(index), {})[entry] = torch.empty_like(parameter).copy_(value) if fits else value
-    groups = [{k: tuple(v) if k == "betas" else v for k, v in g.items()} for g in checkpoint.param_groups[name]]
-    for group, fresh in zip(groups, optimizer.param_groups, strict=True):
-        for key in group.keys() & fresh.keys() - {"params"}:
-            if not _alike(group[key], fresh[key]):
-                raise TypeError(f"{key}={group[key]}")
+    fresh_groups = optimizer.state_dict()["param_groups"]
+    groups = []
+    for saved, fresh in zip(checkpoint.param_groups[name], fresh_groups, strict=True):
+        group = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(saved).items()}
+        if wrong := [key for key in group.keys() & fresh.keys() - {"params"} if not _alike(group[key], fresh[key])]:
+            raise TypeError(f"{wrong[0]}={group[wrong[0]]}")
+        groups.append({**fresh, **group, "params": fresh["params"]})
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

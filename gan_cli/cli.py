@@ -35,7 +35,8 @@ def _train(config: DictConfig) -> float:
     from gan_cli import train
 
     hydra_config = HydraConfig.get()
-    overridden = [re.split(r"[./@]", key)[0] for key in _overrides(hydra_config.overrides.task)]
+    words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as they were typed: ${…} and all
+    overridden = [re.split(r"[./@]", key)[0] for key in _overrides(words)]  # type: ignore[arg-type]
     run_dir = Path(hydra_config.runtime.output_dir)
     try:
         with one_line_errors("train"):

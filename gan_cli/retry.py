@@ -46,10 +46,10 @@ class Writer:
             if last
             else "training goes on in memory and tries again at every tick; what was saved before is intact"
         )
-        line = f"{error.filename}: {error.strerror}; {plan}"
-        if line != self._told:
-            self._say(line)
-        self._told = line
+        trouble = f"{error.strerror}; {plan}"
+        if trouble != self._told:  # though it may be another file now: a disk that is nearly full takes small ones
+            self._say(f"{error.filename}: {trouble}")
+        self._told = trouble
 
     def _pause(self) -> None:
         end = time.monotonic() + PAUSE

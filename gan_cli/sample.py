@@ -1,5 +1,6 @@
 """``gan-sample``: images from a checkpoint's generator."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def run(config: Mapping[str, Any]) -> Path:
         raise UserError(
             f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out"
         )
-    out = Path(config["out"]).expanduser() if config["out"] else _default_out(opened.path)
+    out = Path(os.path.expanduser(config["out"])) if config["out"] else _default_out(opened.path)
     suffix = _checked_suffix(out)
     device = build.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)

@@ -5,6 +5,7 @@ Hydra checks names and types against these dataclasses while it composes, :func:
 """
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass, field
 from importlib import resources
@@ -124,8 +125,8 @@ def _describe_keys(command: str) -> str:
 def _run_folder(run_dir: str, resume: str | None) -> str:
     """Where a run writes: the folder it resumes, else ``run_dir``. Resolved before Hydra makes any folder."""
     if resume is None or resume == "auto":
-        return str(Path(run_dir).expanduser())
-    folder = Path(resume).expanduser()
+        return os.path.expanduser(run_dir)
+    folder = Path(os.path.expanduser(resume))
     if not any(folder.glob("checkpoints/*.safetensors")):
         raise UserError(
             f"can't resume {resume}: it holds no checkpoint; give a run folder, or resume=auto with run_dir=PATH"
@@ -147,9 +148,11 @@ def validate(config: DictConfig, command: str) -> None:
     _validate(config, COMMANDS[command], "")
 
 
-def check_plain(config: dict[str, Any], command: str) -> None:
-    """Types and ranges of a configuration that came out of a file: the complaints of Hydra and of :func:`validate`."""
-    validate(OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), config), command)  # type: ignore[arg-type]
+def checked(config: dict[str, Any], command: str) -> dict[str, Any]:
+    """A configuration that came out of a file, each value of its key's type; else the complaints of Hydra or ours."""
+    merged = OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), config)
+    validate(merged, command)  # type: ignore[arg-type]
+    return OmegaConf.to_container(merged, throw_on_missing=True)  # type: ignore[return-value]
 
 
 def _validate(config: DictConfig, node: type, prefix: str) -> None:
@@ -159,9 +162,13 @@ def _validate(config: DictConfig, node: type, prefix: str) -> None:
             raise UserError(f"no key {prefix + str(name)!r}" + did_you_mean(str(name), known))
     for f in dataclasses.fields(node):
         name, limits = prefix + f.name, f.metadata
+        if f.name not in set(config):  # "in config" says no to a value that is still to be given
+            raise UserError(f"{name} can't be removed: leave ~{name} out")
         if f.default == MISSING and OmegaConf.is_missing(config, f.name):
-            raise UserError(f"{name} is needed: {name}=PATH, {limits['help']}")
+            raise UserError(f"{name} is needed: {name}={'NAME' if limits.get('group') else 'PATH'}, {limits['help']}")
         value = config[f.name]
+        if limits.get("group") and not isinstance(value, DictConfig):
+            raise UserError(f"{name}={value} is no configuration: choose one of its names")
         if dataclasses.is_dataclass(f.type) and isinstance(f.type, type):
             _validate(value, f.type, f"{name}.")
         elif value is None:

@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -160,15 +162,14 @@ def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence
                 f"{name} can't change when a run is resumed; leave it out, or start a new run (these may change: "
                 f"{', '.join(sorted(MAY_CHANGE - {'resume', 'trust'}))})"
             )
-    schema.check_plain(resumed, "train")
-    return resumed
+    return schema.checked(resumed, "train")
 
 
 def _absolute_root(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
     """A ``dataset`` group with its ``root``, if it has one, absolute: a run can be resumed from another folder."""
     if not isinstance(dataset, Mapping) or not isinstance(dataset.get("root"), str):
         return dataset
-    return {**dataset, "root": str(Path(dataset["root"]).expanduser().absolute())}
+    return {**dataset, "root": os.path.abspath(os.path.expanduser(dataset["root"]))}
 
 
 def _already_done(resume: Checkpoint, config: Mapping[str, Any], run_dir: Path, more: str) -> Outcome:
@@ -198,4 +199,7 @@ def _shown(folder: Path) -> str:
 def _quoted(value: str) -> str:
     """``value`` as Hydra's grammar reads it back: quoted where it holds more than plain path characters."""
     plain = all(c.isalnum() or c in "/-_.+:" for c in value)
-    return value if plain else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if plain:
+        return value
+    doubled = re.sub(r'(\\+)(?="|$)', r"\1\1", value)  # backslashes are plain ones but before a quote
+    return '"' + doubled.replace('"', '\\"') + '"'

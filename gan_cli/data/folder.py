@@ -110,7 +110,7 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
         raise UserError(f"dataset.channels={channels}: choose 1 (grey) or 3 (colour)")
     if root is None:
         raise UserError("dataset=folder needs dataset.root=PATH, a folder of images")
-    top = Path(root).expanduser()
+    top = Path(os.path.expanduser(root))  # unlike Path.expanduser, it bears names of no user
     if not top.is_dir():
         raise UserError(f"dataset.root={root} is not a folder; give the folder that holds your images")
     paths = sorted(image_files(top))

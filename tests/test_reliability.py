@@ -1,0 +1,201 @@
+"""What a person relies on, with the installed commands: kills, signals, full disks, damaged files, odd names."""
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gan_cli import checkpoint
+from gan_cli.stats import read_metrics
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+SMALL = [
+    "net.generator.width=2", "net.discriminator.width=2", "batch_size=4", "samples=4", "log_every=5",
+    "sample_every=1000", "checkpoint_every=10", "keep=2",
+]  # fmt: skip
+
+
+class Run:
+    """A ``gan-train`` in the background, its output in files."""
+
+    def __init__(self, folder, *arguments):
+        self.out, self.err = folder / "stdout", folder / "stderr"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen([BIN / "gan-train", *arguments], cwd=folder, stdout=out, stderr=err)
+
+    def until(self, reached, seconds=60):
+        """Wait until ``reached()``, which must happen while the run is alive."""
+        deadline = time.monotonic() + seconds
+        while not reached():
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < deadline, self.err.read_text()
+            time.sleep(0.05)
+
+    def stop(self, signum):
+        """The status after ``signum``, and how long the end took."""
+        began = time.monotonic()
+        self.process.send_signal(signum)
+        return self.process.wait(timeout=60), time.monotonic() - began
+
+
+@pytest.fixture
+def start(tmp_path):
+    runs = []
+
+    def run(*arguments):
+        runs.append(Run(tmp_path, *SMALL, *arguments))
+        return runs[-1]
+
+    yield run
+    for one in runs:
+        one.process.kill()
+        one.process.wait()
+
+
+def test_kill_9_costs_nothing_but_the_steps_since_the_last_checkpoint():
+    """A few kills here; the thirty and more of docs/reliability.md with the same script."""
+    script = [sys.executable, ROOT / "scripts" / "kill_test.py", "--kills", "3"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "the same: tensors, records, events, grids, names"
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends_within_five_seconds(start, tmp_path, signum, status):
+    run = start("steps=1000000", "run_dir=run", "checkpoint_every=1000000")
+    run.until(lambda: "step 10/" in run.out.read_text())
+    ended, seconds = run.stop(signum)
+    assert ended == status
+    assert seconds < 5
+    assert checkpoint.read(tmp_path / "run").progress.step >= 10
+    assert run.err.read_text() == ""
+    assert "to go on:  gan-train resume=run" in run.out.read_text()
+
+
+def test_a_second_run_in_the_same_folder_is_refused(start, command, tmp_path):
+    run = start("steps=1000000", "run_dir=run")
+    run.until((tmp_path / "run" / "checkpoints").exists)
+    second = command("gan-train", *SMALL, "run_dir=run", "resume=auto")
+    assert (second.returncode, second.stderr.count("\n")) == (2, 1), second.stderr
+    assert "another gan-train is at work in " in second.stderr
+    run.stop(signal.SIGKILL)
+    after = command("gan-train", "resume=run", "steps=1")
+    assert after.returncode == 2
+    assert "is complete" in after.stderr  # the lock is free again
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 3 MB; skipped where none can be mounted (the stand-ins of test_loop and test_cli remain)."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("can't mount a tmpfs here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def _fill(disk):
+    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096) == 4096:
+            pass
+
+
+def _empty(disk):
+    (disk / "filler").unlink()
+
+
+def _lock(disk):
+    # A second mount over the first one: the system won't make one read-only in which files are open for writing.
+    subprocess.run(["mount", "--bind", disk, disk], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
+
+
+def _unlock(disk):
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+@pytest.mark.parametrize(
+    ("begin", "end", "complaint"),
+    [(_fill, _empty, "No space left on device"), (_lock, _unlock, "Read-only file system")],
+)
+def test_a_full_or_read_only_disk_is_sat_out(start, disk, begin, end, complaint):
+    run, run_dir = start("steps=1000000", "run_dir=disk/run"), disk / "run"
+    run.until(lambda: checkpoint.in_order(run_dir / "checkpoints"))
+    begin(disk)
+    run.until(lambda: complaint in run.err.read_text())
+    before = checkpoint.read(run_dir).progress.step  # the last good one is intact
+    time.sleep(0.5)
+    assert checkpoint.read(run_dir).progress.step == before
+    end(disk)
+    run.until(lambda: "the disk takes files again; the run is saved" in run.err.read_text())
+    assert checkpoint.read(run_dir).progress.step > before
+    assert len(run.err.read_text().splitlines()) == 2
+    assert run.stop(signal.SIGINT)[0] == 130
+    steps = [row["step"] for row in read_metrics(run_dir)]
+    assert steps == list(range(5, steps[-1] + 1, 5))  # none is missing
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(command, tmp_path):
+    assert command("gan-train", *SMALL, "steps=20", "run_dir=run").returncode == 0
+    folder = tmp_path / "run" / "checkpoints"
+    content = bytearray((folder / "last.safetensors").read_bytes())
+    content[-100] ^= 1
+    (folder / "last.safetensors").write_bytes(content)  # 00000020 is the same file
+
+    sampled = command("gan-sample", "ckpt=run", "n=1")
+    assert sampled.returncode == 0, sampled.stderr
+    assert sampled.stderr == (
+        "gan-sample: run/checkpoints/last.safetensors is damaged: its checksum doesn't match; "
+        "going back to the one before it\n"
+    )
+    resumed = command("gan-train", "resume=run", "steps=25")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "last.safetensors is damaged" in resumed.stderr
+    assert "step 15/25" in resumed.stdout
+
+    (folder / "last.safetensors").write_bytes(b"")
+    for path in checkpoint.in_order(folder):
+        path.write_bytes(b"nothing")
+    lost = command("gan-train", "resume=run")
+    assert lost.returncode == 2
+    assert len(lost.stderr.splitlines()) == 2  # the newest, which has two names, and the one before it
+    assert "Traceback" not in lost.stderr
+
+
+@pytest.mark.parametrize("name", ["a b=c,d ünï 日本 it's", "-dash ~nobody {x} [y] $z (1) back\\slash%s"])
+def test_a_run_folder_of_any_name_and_the_lines_it_ends_with(command, tmp_path, name):
+    first = command("gan-train", *SMALL, "steps=2", f'run_dir="{name}"')
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / name / "config.yaml").is_file()
+    lines = dict(re.findall("(to sample|to go on): +(.*)", first.stdout))
+    for line in lines.values():
+        program, *arguments = shlex.split(line)
+        done = command(program, *arguments)
+        assert done.returncode == 0, (line, done.stderr)
+    assert (tmp_path / name / "sample.png").is_file()
+    assert checkpoint.read(tmp_path / name).progress.step == 4
+
+
+def test_an_evaluated_run_keeps_its_best(command, tmp_path):
+    """The Fréchet distance while it trains; few images, so that it doesn't take long."""
+    script = "from gan_cli import cli, train\nfrom gan_cli.metrics import quality\n"
+    script += "train.digit_frechet = lambda real, p, z: quality.digit_frechet(real[:300], p, z, n=200)\ncli.train()"
+    arguments = [sys.executable, "-c", script, *SMALL, "steps=20", "eval_every=10", "run_dir=run"]
+    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, env={**os.environ})
+    assert done.returncode == 0, done.stderr
+    scores = {row["step"]: row["frechet"] for row in read_metrics(tmp_path / "run") if "frechet" in row}
+    assert list(scores) == [10, 20]
+    best = checkpoint.read(tmp_path / "run" / "checkpoints" / "best.safetensors").progress
+    assert best.step == min(scores, key=scores.get)
+    assert best.best == min(scores.values())
