@@ -132,8 +132,10 @@ def train(
     def go_back(diverged: TrainingDiverged) -> None:
         """To the last good checkpoint, with half the learning rates. Once in a run: then ``diverged`` ends it."""
         nonlocal lr_scale, ticked
-        if on_nonfinite == "stop" or lr_scale < 1 or not checkpoint.of_run(run_dir):
+        if on_nonfinite == "stop" or not checkpoint.of_run(run_dir):
             raise diverged
+        if lr_scale < 1:
+            raise TrainingDiverged(f"{diverged}, once more, at half the learning rates; begin anew with lower ones")
         restore(checkpoint.read(run_dir))
         lr_scale = 0.5
         watch.reset()

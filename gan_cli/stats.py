@@ -160,10 +160,11 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def format_row(row: Mapping[str, float]) -> str:
-    """A tick in words: ``2,310 images/s, loss_d 1.21, loss_g 0.93, D(x) 0.58, D(G(z)) 0.41``."""
+    """A tick in words: ``2,310 images/s, loss_d 1.21, loss_g 0.93, D(x) 0.58, D(G(z)) 0.41``, and its score if any."""
+    score = f", Fréchet {row['frechet']:.1f}" if "frechet" in row else ""
     return (
         f"{row['images_per_second']:,.0f} images/s, loss_d {row['loss_d']:.2f}, loss_g {row['loss_g']:.2f}, "
-        f"D(x) {row['d_real']:.2f}, D(G(z)) {row['d_fake']:.2f}"
+        f"D(x) {row['d_real']:.2f}, D(G(z)) {row['d_fake']:.2f}{score}"
     )
 
 

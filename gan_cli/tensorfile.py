@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HEADER_LIMIT = 8 << 20  # bytes; 10,000 tensors take about one million
+HEADER_LIMIT = 4 << 20  # bytes; 10,000 tensors take about one million
 VALUE_LIMIT = 500_000  # in the header; eight a tensor
 DEPTH_LIMIT = 32  # of lists and objects within each other
 NAME_LIMIT = 512  # characters

@@ -185,8 +185,9 @@ def _already_done(resume: Checkpoint, config: Mapping[str, Any], run_dir: Path, 
 def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:
     """The three lines at the end: where things are, how to sample, how to go on."""
     shown = _shown(run_dir)
-    animation = "".join(f" and {path.name}" for path in run_dir.glob("training.*"))
-    print(f"step {step:,}: samples/, checkpoints/, curves.png{animation} are in {shown}")
+    pictures = [name for name in ("curves.png", "training.webp", "training.gif") if (run_dir / name).is_file()]
+    names = ["samples/", "checkpoints/", *pictures]
+    print(f"step {step:,}: {', '.join(names[:-1])} and {names[-1]} are in {shown}")
     print(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64'])}")
     print(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else [])])}", flush=True)
 

@@ -83,6 +83,22 @@ def test_what_is_no_checkpoint_is_told(tmp_path):
         checkpoint.read(path)
 
 
+def test_the_format_before_which_had_no_checksum_is_still_read(tmp_path):
+    path = _save(tmp_path)
+    content = safetensors.torch.load_file(path)
+    with safetensors.safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["gan_cli"])
+    old = {name: facts[name] for name in ("step", "images", "seconds", "config", "param_groups")} | {"format": 1}
+    safetensors.torch.save_file(content, tmp_path / "old.safetensors", {"gan_cli": json.dumps(old)})
+    opened = checkpoint.read(tmp_path / "old.safetensors")
+    assert opened.progress == checkpoint.Progress(7, 70, 1.5, lr_scale=1.0, best=None)
+    assert load_generator(opened)(torch.zeros(2, 4)).shape == (2, 1, 8, 8)
+
+
+def test_every_byte_of_a_checkpoint_is_the_same_the_second_time(tmp_path):
+    assert _save(tmp_path / "a").read_bytes() == _save(tmp_path / "b").read_bytes()
+
+
 class Payload:
     """Unpickled, it would make the canary."""
 
