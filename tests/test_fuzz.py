@@ -8,9 +8,11 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
@@ -326,6 +328,19 @@ def pictures(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def emptied(tmp_path, monkeypatch):
+    """The working folder, emptied at each call: a thousand runs fill a disk."""
+    monkeypatch.chdir(tmp_path)
+
+    def empty():
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        return tmp_path
+
+    return empty
+
+
 def _assert_one_line(status, err, arguments):
     event(f"status {status}")
     assert status in (0, 2, 3), (status, arguments, err)
@@ -338,10 +353,9 @@ def _assert_one_line(status, err, arguments):
 
 @given(overrides=OVERRIDES, sweep=st.sampled_from([False, False, False, False, True]))
 @_fuzz(30)
-def test_a_garbled_command_line_runs_or_gets_one_line(pictures, tmp_path_factory, monkeypatch, overrides, sweep):
-    folder = tmp_path_factory.mktemp("run")
-    monkeypatch.chdir(folder)
+def test_a_garbled_command_line_runs_or_gets_one_line(pictures, emptied, overrides, sweep):
     data = ["dataset=folder", f"dataset.root={pictures}", "dataset.size=8", "dataset.channels=1"]
+    emptied()
     # Last, so that it holds: a run that is asked to take long has not hung.
     arguments = [*data, *FAST, *overrides, "steps=2", "run_dir=run", *(["-m"] if sweep else [])]
     status, err = _command(cli.train, arguments)
@@ -349,7 +363,7 @@ def test_a_garbled_command_line_runs_or_gets_one_line(pictures, tmp_path_factory
         assert "Traceback" not in err, (arguments, err)
     else:
         _assert_one_line(status, err, arguments)
-    assert not (folder / "canary").exists()
+    assert not list(Path().glob("**/canary"))
 
 
 @pytest.fixture(scope="module")
@@ -364,16 +378,14 @@ def stopped(pictures, tmp_path_factory):
 
 @given(data=st.data())
 @_fuzz(20)
-def test_a_hostile_run_is_resumed_or_gets_one_line(stopped, tmp_path_factory, monkeypatch, data):
-    folder = tmp_path_factory.mktemp("resume")
-    monkeypatch.chdir(folder)
+def test_a_hostile_run_is_resumed_or_gets_one_line(stopped, emptied, data):
     header, facts, tensors = _split(stopped)
     facts["sha256"] = tensorfile.BLANK_DIGEST
     part = data.draw(st.sampled_from(["config", "param_groups", "all"]))
     facts = data.draw(_changed(facts)) if part == "all" else {**facts, part: data.draw(_changed(facts[part]))}
-    checkpoints = folder / "run" / "checkpoints"
+    checkpoints = emptied() / "run" / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "last.safetensors").write_bytes(_joined(header, facts, tensors))
     status, err = _command(cli.train, ["resume=run", "steps=4", "max_seconds=5"])
     _assert_one_line(status, err, facts)
-    assert not (folder / "CANARY").exists()
+    assert not list(Path().glob("**/CANARY"))
