@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,10 +61,12 @@ def flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in ``folder`` and in its folders one level down."""
-    for leftover in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(*folders: Path) -> None:
+    """Remove the temporary files that :func:`write_atomic` and :func:`link` left in ``folders`` when killed."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp"):
+            if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
         raise UserError(f"resume={config['resume']} goes on in that folder: leave run_dir out, or say resume=auto")
     run_dir.mkdir(parents=True, exist_ok=True)
     with _locked(run_dir):
-        files.remove_leftovers(run_dir)
+        files.remove_leftovers(run_dir, run_dir / "samples", run_dir / "checkpoints")
         return _run({**config, "dataset": _absolute_root(config["dataset"])}, overridden, run_dir)
 
 

@@ -65,6 +65,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_only_our_own_leftovers_are_removed(tmp_path):
+    names = (".last.safetensors.123.tmp", ".mine.tmp", "notes.123.tmp", "kept")
+    for name in names:
+        (tmp_path / name).touch()
+    files.remove_leftovers(tmp_path, tmp_path / "not there")
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
+
+
 def test_what_is_no_checkpoint_is_told(tmp_path):
     path = tmp_path / "x.safetensors"
     with pytest.raises(UserError, match="no such checkpoint"):
