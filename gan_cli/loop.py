@@ -19,7 +19,7 @@ from gan_cli.errors import TrainingDiverged
 from gan_cli.finite import Part, Watch
 from gan_cli.noise import sample_noise
 from gan_cli.retry import Writer
-from gan_cli.signals import stop_on_signal
+from gan_cli.signals import Stopped, stop_on_signal
 from gan_cli.stats import Display, Log, Stopwatch, Window
 
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -161,7 +161,8 @@ def train(
         stopwatch.stop()  # none of this is training time
         scores: Mapping[str, float] = {}
         if evaluate and eval_every and (finished or step % eval_every == 0):
-            scores = evaluate(average)
+            with contextlib.suppress(Stopped), stop.at_once():
+                scores = evaluate(average)
         if finished or scores or step % log_every == 0:
             now = Progress(step, sampler.position, stopwatch.seconds)
             rate = (now.images - ticked.images) / (now.seconds - ticked.seconds)

@@ -7,10 +7,32 @@ from contextlib import contextmanager
 from types import FrameType
 
 
+class Stopped(Exception):
+    """A stop was asked for while :meth:`Stop.at_once` was on."""
+
+
 class Stop:
     """Whether, and by which signal, a stop was asked for."""
 
     signum: int | None = None
+    _at_once = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within this context a stop raises :class:`Stopped`: for long work that may as well not be done."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+    def ask(self, signum: int, frame: FrameType | None) -> None:
+        """The signals' handler."""
+        if self.signum is not None:
+            raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
+        self.signum = signum
+        if self._at_once:
+            raise Stopped
 
 
 @contextmanager
@@ -21,16 +43,10 @@ def stop_on_signal() -> Iterator[Stop]:
     signals, nothing is caught.
     """
     stop = Stop()
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        if stop.signum is not None:
-            raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
-        stop.signum = signum
-
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    previous = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    previous = {signum: signal.signal(signum, stop.ask) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

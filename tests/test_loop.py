@@ -287,6 +287,17 @@ def test_a_signal_ends_the_step_and_saves(tiny, tmp_path, signum):
     assert signal.getsignal(signum) is before
 
 
+def test_a_signal_breaks_off_an_evaluation(tiny, tmp_path):
+    def evaluate(generator):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("not reached")
+
+    outcome = _train(tiny, tmp_path, steps=1000, evaluate=evaluate, eval_every=2)
+    assert outcome.signum == signal.SIGTERM
+    assert checkpoint.read(tmp_path).progress.step == outcome.step == 3
+    assert "distance" not in read_metrics(tmp_path)[-1]
+
+
 def test_a_second_signal_interrupts_at_once(tiny, tmp_path):
     def loss(real_logits, fake_logits):
         signal.raise_signal(signal.SIGINT)
