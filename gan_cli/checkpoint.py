@@ -150,7 +150,9 @@ def save(
     files.link(path, LAST)
     if best:
         files.link(path, BEST)
-    for old in in_order(folder)[keep:] if keep else []:
+    # Later ones are damaged (the run would have gone on from them otherwise) and don't count.
+    until_now = [other for other in in_order(folder) if int(other.stem) <= progress.step]
+    for old in until_now[keep:] if keep else []:
         old.unlink(missing_ok=True)
     return path
 
@@ -217,6 +219,8 @@ def _read_sealed(path: Path) -> Checkpoint:
         if (version != UNSEALED or "sha256" in facts) and not tensorfile.is_sealed(path, facts["sha256"]):
             raise UserError(f"{path} is damaged: its checksum doesn't match")
         return Checkpoint(path, _progress(facts), dict(facts["config"]), dict(facts["param_groups"]), header.shapes)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of gan-train (its metadata lacks or garbles {error})") from error
 
@@ -229,7 +233,7 @@ def _progress(facts: Mapping[str, Any]) -> Progress:
     numbers = {"seconds": facts["seconds"], "lr_scale": facts.get("lr_scale", 1.0)}
     if facts.get("best") is not None:
         numbers["best"] = facts["best"]
-    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in numbers.values()):
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers.values()):
         raise ValueError("seconds, lr_scale or best")
     return Progress(**counts, **numbers)
 

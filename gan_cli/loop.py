@@ -162,7 +162,7 @@ def train(
         scores: Mapping[str, float] = {}
         if evaluate and eval_every and (finished or step % eval_every == 0):
             with contextlib.suppress(Stopped), stop.at_once():
-                scores = evaluate(average)
+                scores = {name: score for name, score in evaluate(average).items() if math.isfinite(score)}
         if finished or scores or step % log_every == 0:
             now = Progress(step, sampler.position, stopwatch.seconds)
             rate = (now.images - ticked.images) / (now.seconds - ticked.seconds)

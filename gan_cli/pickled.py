@@ -33,7 +33,7 @@ def read(path: Path) -> Any:
             if any(member.compress_type != zipfile.ZIP_STORED for member in members):
                 raise ValueError("it is compressed, which torch.save doesn't do")
             for member in members:
-                if member.filename.endswith("data.pkl"):
+                if member.filename.lower().endswith(".pkl"):  # torch finds DATA.PKL as well
                     _look_through(archive.read(member))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except zipfile.BadZipFile as error:

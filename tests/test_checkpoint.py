@@ -9,7 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from gan_cli import build, checkpoint, files
+from gan_cli import build, checkpoint, files, tensorfile
 from gan_cli.errors import UserError
 from gan_cli.networks import mlp
 from gan_cli.sample import load_generator
@@ -49,6 +49,28 @@ def test_last_is_replaced_and_the_older_one_kept(tmp_path):
         checkpoint.save(folder, checkpoint.Progress(step), config, {"ema": weights}, {}, nothing)
     values = {p.name: safetensors.torch.load_file(p)["ema.weight"].item() for p in folder.iterdir()}
     assert values == {"00000001.safetensors": 1, "00000002.safetensors": 2, "last.safetensors": 2}
+
+
+def test_damaged_checkpoints_of_later_steps_do_not_count_among_those_that_are_kept(tmp_path):
+    for step in (1, 2, 9, 3, 4):
+        weights = {"ema": torch.nn.Linear(1, 1)}
+        checkpoint.save(tmp_path, checkpoint.Progress(step), {}, weights, {}, torch.device("cpu"), keep=2)
+    assert [int(path.stem) for path in checkpoint.in_order(tmp_path)] == [9, 4, 3]
+
+
+def test_a_checkpoint_that_the_disk_no_longer_gives_back_is_passed_over(tmp_path, monkeypatch, caplog):
+    first = _save(tmp_path)
+    checkpoint.save(tmp_path / "checkpoints", checkpoint.Progress(8), {}, {}, {}, torch.device("cpu"))
+    original = tensorfile.is_sealed
+
+    def failing(path, digest):
+        if path.name == "last.safetensors":
+            raise OSError(5, "Input/output error")
+        return original(path, digest)
+
+    monkeypatch.setattr(tensorfile, "is_sealed", failing)
+    assert checkpoint.read(tmp_path).path == first
+    assert "last.safetensors can't be read: Input/output error; going back to the one before it" in caplog.text
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -158,6 +180,15 @@ def test_other_pt_files_get_one_line(tmp_path, content, complaint):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(UserError, match=complaint):
         checkpoint.read(tmp_path / "x.pt")
+
+
+def test_a_pickle_of_another_name_is_looked_through_too(tmp_path):
+    torch.save({"config": {}, "generator": bytearray(10)}, tmp_path / "x.pt")
+    with zipfile.ZipFile(tmp_path / "x.pt") as old, zipfile.ZipFile(tmp_path / "y.pt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name.replace("data.pkl", "DATA.PKL"), old.read(name))
+    with pytest.raises(UserError, match="bytearray, which is not run"):
+        checkpoint.read(tmp_path / "y.pt")
 
 
 def test_a_compressed_pt_file_is_refused_unread(tmp_path):
