@@ -313,6 +313,7 @@ def _command(main, arguments):
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)  # which the command sets, and other tests' commands would inherit
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
         sys.argv = argv
