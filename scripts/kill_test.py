@@ -135,10 +135,10 @@ def main() -> None:
             f"left alone: {steps} steps, {calls} points of calls, {start_up:.1f} + {seconds - start_up:.1f} s",
             flush=True,
         )
-        # Lives that get on by two thirds of what would use up the run, on average, so that it lasts for all the kills.
-        longest = start_up + 2 * (seconds - start_up) / options.kills
+        # Lives so short that even the longest ones together don't come to the end of the run.
+        longest = start_up + 0.7 * (seconds - start_up) / options.kills
         in_the_making = 0
-        for line in torture(killed, steps, options.kills, rng, longest, 3 * calls // (2 * options.kills)):
+        for line in torture(killed, steps, options.kills, rng, longest, 7 * calls // (10 * options.kills)):
             in_the_making += "[]" not in line
             print(line, flush=True)
         one, other = facts(alone), facts(killed)

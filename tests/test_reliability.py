@@ -62,7 +62,7 @@ def start(tmp_path):
 
 def test_kill_9_costs_nothing_but_the_steps_since_the_last_checkpoint():
     """A few kills here; the thirty and more of docs/reliability.md with the same script."""
-    script = [sys.executable, ROOT / "scripts" / "kill_test.py", "--kills", "3", "--steps", "200"]
+    script = [sys.executable, ROOT / "scripts" / "kill_test.py", "--kills", "3", "--steps", "120"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "the same: tensors, records, events, grids, names"
