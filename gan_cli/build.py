@@ -142,29 +142,43 @@ def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | 
     With the shapes of ``saved`` weights, it is built only if it has just these: no file gets more than it holds.
     """
     z_dim = noise(net)[1]
-    network = _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved)
-    _try_out(network, (2, z_dim), (2, *facts["image_shape"]), "net.generator")
-    return network
+    shapes = (2, z_dim), (2, *facts["image_shape"])
+    return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, shapes)
 
 
 def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
     """The discriminator of a ``net`` group; ``saved`` as in :func:`generator`."""
-    network = _network(net.get("discriminator"), facts, "net.discriminator", saved)
-    _try_out(network, (2, *facts["image_shape"]), (2,), "net.discriminator")
+    shapes = (2, *facts["image_shape"]), (2,)
+    return _network(net.get("discriminator"), facts, "net.discriminator", saved, shapes)
+
+
+def _network(
+    node: Any,
+    facts: Mapping[str, Any],
+    group: str,
+    saved: Shapes | None,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+) -> nn.Module:
+    """A network that maps the first of ``shapes`` to the second: tried out, without numbers where it is one of ours."""
+    wanted = _facts_wanted(node, facts, group)
+    if node["_target_"] in shipped_targets("net"):  # code of the user's own need not bear being built without numbers
+        sketch = _module(_sketch(node, group, wanted), node, group)
+        _check_size(sketch, group, saved)
+        _try_out(sketch, *shapes, group)
+        return _instantiate(node, group, **wanted)
+    network = _module(_instantiate(node, group, **wanted), node, group)
+    _try_out(network, *shapes, group)
     return network
 
 
-def _network(node: Any, facts: Mapping[str, Any], group: str, saved: Shapes | None) -> nn.Module:
-    wanted = _facts_wanted(node, facts, group)
-    if node["_target_"] in shipped_targets("net"):  # code of the user's own need not bear being built without numbers
-        _check_size(_sketch(node, group, wanted), group, saved)
-    network = _instantiate(node, group, **wanted)
+def _module(network: Any, node: Mapping[str, Any], group: str) -> nn.Module:
+    """``network``; UserError unless it is one."""
     if not isinstance(network, nn.Module):
         raise UserError(f"{group}: {node['_target_']} gives a {type(network).__name__}, not a torch module")
     return network
 
 
-def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> nn.Module:
+def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> Any:
     """The network's shapes, without memory for any number; UserError as soon as it has more layers than any of ours."""
     registered = 0
 
@@ -208,7 +222,8 @@ def physical_memory() -> float:
 def _try_out(network: nn.Module, inputs: tuple[int, ...], expected: tuple[int, ...], group: str) -> None:
     """UserError unless ``network`` maps ``inputs`` to the ``expected`` shape: better now than as step 1's traceback."""
     try:
-        shape = tuple(network.eval()(torch.zeros(inputs)).shape)
+        on = next((parameter.device for parameter in network.parameters()), None)
+        shape = tuple(network.eval()(torch.zeros(inputs, device=on)).shape)
     except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{group} fails on an input of shape {list(inputs)}: {one_line(error)}") from error
     if shape != expected:

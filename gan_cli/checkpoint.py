@@ -128,7 +128,7 @@ def save(
                     tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value)
     for key, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise TrainingDiverged(f"step {progress.step:,}: {key} is not finite")
+            raise TrainingDiverged(f"step {progress.step:,}: no longer finite: {_described(key, modules)}")
     tensors |= {f"window.{name}": value for name, value in (window or {}).items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if device.type == "cuda":
@@ -155,6 +155,14 @@ def save(
     for old in until_now[keep:] if keep else []:
         old.unlink(missing_ok=True)
     return path
+
+
+def _described(key: str, modules: Mapping[str, nn.Module]) -> str:
+    """A tensor's name for a person: with that of the parameter that an optimizer's state belongs to."""
+    if not key.startswith("optimizer."):
+        return key
+    _, network, index, entry = key.split(".")
+    return f"{entry} of {network}.{[name for name, _ in modules[network].named_parameters()][int(index)]}"
 
 
 def read(location: str | Path) -> Checkpoint:

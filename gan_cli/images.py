@@ -1,6 +1,7 @@
 """From generated tensors to pixels: uint8 images, grids, files and the animation of a run."""
 
 import io
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,13 +11,15 @@ import torch
 from PIL import Image, features
 from torch import Tensor, nn
 
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, one_line
 from gan_cli.files import write_atomic
 from gan_cli.noise import sample_noise
 
 # Every forward pass of sampling has exactly this many latents, the last one padded: a batch of another size may be
 # rounded differently, and the same seed would not give the same bytes.
 TILE = 32
+
+log = logging.getLogger(__name__)
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -140,8 +143,14 @@ def write_animation(frames: list[Path], stem: Path) -> Path | None:
 
 
 def write_run_animation(run_dir: Path) -> None:
-    """``training.webp`` (or ``.gif``) of a run folder, from its sample grids."""
-    write_animation(sorted((run_dir / "samples").glob("*.png")), run_dir / "training")
+    """``training.webp`` (or ``.gif``) of a run folder, from its sample grids; a warning instead if one is damaged."""
+    grids = sorted(path for path in (run_dir / "samples").glob("*.png") if path.stem.isdecimal())
+    try:
+        write_animation(grids, run_dir / "training")
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's
+        log.warning("no animation: a picture in %s is damaged (%s)", run_dir / "samples", one_line(error))
 
 
 def _frame(path: Path) -> Image.Image:

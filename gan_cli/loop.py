@@ -127,7 +127,8 @@ def train(
         checkpoint.load_rng(saved, device)
         step, sampler.position = saved.progress.step, saved.progress.images
         window = Window({name: values.to(device) for name, values in saved.tensors("window").items()})
-        images.remove_after(run_dir / "samples", step)
+        with contextlib.suppress(OSError):  # a disk that won't let them go: they are written over in their time
+            images.remove_after(run_dir / "samples", step)
 
     def go_back(diverged: TrainingDiverged) -> None:
         """To the last good checkpoint, with half the learning rates. Once in a run: then ``diverged`` ends it."""
@@ -158,7 +159,6 @@ def train(
     def housekeeping(finished: bool, stopping: bool) -> None:
         """Whatever is due after this step; all of it once ``finished``, a checkpoint at least when ``stopping``."""
         nonlocal window, metrics, ticked, best
-        stopwatch.stop()  # none of this is training time
         scores: Mapping[str, float] = {}
         if evaluate and eval_every and (finished or step % eval_every == 0):
             with contextlib.suppress(Stopped), stop.at_once():
@@ -176,11 +176,13 @@ def train(
         best = score if is_best else best
 
         def write() -> None:
+            nonlocal before
             log.flush()
             if finished or step % sample_every == 0:
                 write_samples()
             if stopping or is_best or writer.overdue or step % checkpoint_every == 0:
                 write_checkpoint(is_best)
+                before = best
                 figures.write_curves(run_dir)
             if finished:
                 images.write_run_animation(run_dir)
@@ -188,7 +190,6 @@ def train(
         writer.attempt(write, last=stopping)
         if writer.overdue:
             best = before  # no file holds the new one
-        stopwatch.start()
 
     if resume:
         restore(resume)
@@ -246,7 +247,8 @@ def train(
                 if stopping or due or device.type == "cpu":  # elsewhere to look is to wait for the device
                     watch.check()
                 if stopping or due:
-                    housekeeping(finished, stopping)
+                    with stopwatch.paused():
+                        housekeeping(finished, stopping)
             except TrainingDiverged as diverged:
                 go_back(diverged)
                 continue

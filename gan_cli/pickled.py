@@ -8,7 +8,7 @@ is on it); after that, the tensors must not be larger than the file.
 import pickle
 import pickletools
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ PARTS_OF_TENSORS = {
     "torch._utils _rebuild_parameter",
     *(f"torch {kind}Storage" for kind in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Byte", "Bool")),
 }
+VALUE_LIMIT = 50_000
+NAMES_PER_NUMBER = 4
 # Other ways in which a pickle can name or make objects; torch.save uses none of them.
 REFUSED = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
 
@@ -40,7 +42,8 @@ def read(path: Path) -> Any:
         raise ValueError("it is not what torch.save writes, or damaged") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"torch can't read it ({type(error).__name__})") from error
-    if sum(tensor.nbytes for tensor in _tensors(content)) > path.stat().st_size:
+    # Several names for the same numbers are in order: an average that is the generator itself, tied weights.
+    if sum(tensor.nbytes for tensor in _tensors(content)) > NAMES_PER_NUMBER * path.stat().st_size:
         raise ValueError("its tensors are larger than the file")
     return content
 
@@ -52,9 +55,16 @@ def _look_through(text: bytes) -> None:
             raise ValueError(f"it is not only tensors: its pickle asks for {argument or code.name}, which is not run")
 
 
-def _tensors(node: Any) -> Iterator[Tensor]:
-    if isinstance(node, Tensor):
-        yield node
-    elif isinstance(node, Mapping | list | tuple):
-        for child in node.values() if isinstance(node, Mapping) else node:
-            yield from _tensors(child)
+def _tensors(content: Any) -> Iterator[Tensor]:
+    """Every tensor in ``content``. ValueError on more values than weights have: lists may refer to each other."""
+    level, total = [content], 0
+    while level:
+        total += len(level)
+        if total > VALUE_LIMIT:
+            raise ValueError(f"it holds more than {VALUE_LIMIT:,} values")
+        yield from (node for node in level if isinstance(node, Tensor))
+        level = [child for node in level for child in _children(node)]
+
+
+def _children(node: Any) -> Iterable[Any]:
+    return node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()

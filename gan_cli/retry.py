@@ -27,8 +27,8 @@ class Writer:
             try:
                 write()
             except OSError as error:
-                if self._on_error == "stop" or (last and self._stopped()):
-                    raise
+                if error.errno is None or self._on_error == "stop" or (last and self._stopped()):
+                    raise  # without a number it isn't the system that complains
                 self.overdue = True
                 self._tell(error, last)
                 if not last:

@@ -15,7 +15,7 @@ from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
 
 MODULE = {"ema": "ema", "raw": "generator"}
-LONGEST_SIDE = 2**14  # pixels
+LONGEST_SIDE = 4096  # pixels, as in data/folder.py
 SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".npz": b"PK"}  # what such files begin with
 # What a person may expect to be written, but not a folder's name.
 UNWRITTEN = {

@@ -22,6 +22,8 @@ class Stop:
         """Within this context a stop raises :class:`Stopped`: for long work that may as well not be done."""
         self._at_once = True
         try:
+            if self.signum is not None:
+                raise Stopped
             yield
         finally:
             self._at_once = False

@@ -4,10 +4,11 @@ import contextlib
 import errno
 import io
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from gan_cli.files import append, write_atomic
 
 LOSSES = ("loss_d", "loss_g")
+TICK = ("seconds", "images_per_second", *LOSSES, "d_real", "d_fake", "value")  # numbers that every record has
 
 
 class Stopwatch:
@@ -36,6 +38,15 @@ class Stopwatch:
             torch.cuda.synchronize(self._device)  # queued work is training too
         self._counted, self._since = self.seconds, None
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within this context nothing is counted; however it is left, the watch goes on."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
     @property
     def seconds(self) -> float:
         """The seconds counted so far."""
@@ -51,7 +62,8 @@ class Window:
     def __init__(self, saved: Mapping[str, Tensor] | None = None) -> None:
         self._values: dict[str, list[Tensor]] = {name: [] for name in (*LOSSES, "real", "fake")}
         for name, values in (saved or {}).items():
-            self._values[name].append(values)
+            if name in self._values and values.dim() == 1 and values.is_floating_point():  # it may be a stranger's
+                self._values[name].append(values)
 
     def add_discriminator(self, loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
         """One discriminator step's loss (a scalar) and logits ``[N]``."""
@@ -92,15 +104,15 @@ class Log:
     def __init__(self, run_dir: Path, step: int) -> None:
         self._run_dir = run_dir
         self._metrics, self._events = run_dir / "metrics.jsonl", run_dir / "events.out.tfevents.gan-cli"
+        self._waiting: list[Mapping[str, float]] = []
         self.rewind(step)
+        self.flush()
 
     def rewind(self, step: int) -> None:
-        """Drop the records of steps after ``step``."""
-        self._waiting: list[Mapping[str, float]] = []
-        kept = [row for row in read_metrics(self._run_dir) if row["step"] <= step]
-        write_atomic(self._metrics, _lines(kept))
-        write_atomic(self._events, _events(kept, first=True))
-        self._stale = False  # whether the events lack a record that is in metrics.jsonl
+        """Drop the records of steps after ``step``; from the files, with the next :meth:`flush`."""
+        self._waiting = [row for row in self._waiting if row["step"] <= step]
+        self._until: int | None = step  # the last step that the files may hold, where they have to be written anew
+        self._stale = True  # whether the events are not those of metrics.jsonl
 
     def add(self, row: Mapping[str, float]) -> None:
         """Take one tick's record; :meth:`flush` writes it."""
@@ -108,6 +120,10 @@ class Log:
 
     def flush(self) -> None:
         """Append the records not written yet. Raises OSError, and keeps them, when the disk won't take them."""
+        if self._until is not None:
+            kept = [row for row in read_metrics(self._run_dir) if row["step"] <= self._until]
+            write_atomic(self._metrics, _lines(kept))
+            self._until = None
         if not self._metrics.is_file():
             self._stale = True
             write_atomic(self._metrics, b"")
@@ -147,14 +163,18 @@ def _events(rows: Iterable[Mapping[str, float]], first: bool = False) -> bytes:
     return buffer.getvalue()
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of a run folder's ``metrics.jsonl``, in order; lines that were cut off are left out."""
+    """The records of a run folder's ``metrics.jsonl``, in order; lines that are no whole record are left out."""
     path = run_dir / "metrics.jsonl"
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
         with contextlib.suppress(json.JSONDecodeError):
             row = json.loads(line)
-            if isinstance(row, dict) and "step" in row:
+            if isinstance(row, dict) and type(row.get("step")) is int and all(_is_number(row.get(n)) for n in TICK):
                 rows.append(row)
     return rows
 

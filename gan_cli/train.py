@@ -64,10 +64,10 @@ def _locked(run_dir: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
         with contextlib.suppress(OSError):
             if [path.name for path in run_dir.iterdir()] == [".lock"]:  # the run came to nothing
                 (run_dir / ".lock").unlink()
+        lock.release()
 
 
 def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:

@@ -191,6 +191,28 @@ def test_a_pickle_of_another_name_is_looked_through_too(tmp_path):
         checkpoint.read(tmp_path / "y.pt")
 
 
+def test_lists_that_refer_to_each_other_are_not_walked_through(tmp_path):
+    laughs = [1] * 10
+    for _ in range(12):
+        laughs = [laughs] * 10
+    torch.save({"config": {"a": laughs}, "generator": {}}, tmp_path / "x.pt")
+    with pytest.raises(UserError, match="it holds more than 50,000 values"):
+        checkpoint.read(tmp_path / "x.pt")
+
+
+def test_an_average_that_is_the_generator_itself_is_read(tmp_path):
+    weights = mlp.Generator((1, 8, 8), 4, widths=(8,)).state_dict()
+    config = {"net": NET, "image_shape": [1, 8, 8]}
+    torch.save({"config": config, "generator": weights, "ema": weights}, tmp_path / "x.pt")
+    assert load_generator(checkpoint.read(tmp_path / "x.pt"))(torch.zeros(2, 4)).shape == (2, 1, 8, 8)
+
+
+def test_a_file_that_wants_more_noise_than_its_network_takes_is_refused(tmp_path):
+    net = {**NET, "z_dim": 10**9, "generator": {**NET["generator"], "z_dim": 4}}
+    with pytest.raises(UserError, match=r"net.generator fails on an input of shape \[2, 1000000000\]"):
+        load_generator(checkpoint.read(_save(tmp_path, net)))
+
+
 def test_a_compressed_pt_file_is_refused_unread(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", b"\0" * 10**7)

@@ -411,7 +411,7 @@ def test_a_weight_that_is_not_finite_is_never_saved(tiny, tmp_path):
     network = mlp.Generator(tiny.image_shape, 6)
     with torch.no_grad():
         network[0].weight[0, 0] = math.inf
-    with pytest.raises(TrainingDiverged, match="generator.0.weight is not finite"):
+    with pytest.raises(TrainingDiverged, match="no longer finite: generator.0.weight"):
         checkpoint.save(tmp_path, checkpoint.Progress(), {}, {"generator": network}, {}, torch.device("cpu"))
     assert not list(tmp_path.iterdir())
 
@@ -557,3 +557,70 @@ def test_a_run_whose_folder_is_deleted_goes_on_in_a_new_one(tiny, tmp_path, caps
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [8, 10, 12, 13]
     assert checkpoint.read(tmp_path / "run").progress.step == 13
     assert "metrics.jsonl: deleted while the run was going on; training goes on in memory" in capsys.readouterr().err
+
+
+def test_an_optimizer_state_that_overflows_is_named_and_gone_back_from(tiny, tmp_path, capsys):
+    """Weights and losses are finite all the while: it is the checkpoint that finds it, in the middle of its writing."""
+
+    class Overflowing(torch.optim.SGD):
+        def step(self):
+            calls.append(None)
+            result = super().step()
+            if len(calls) == 11:
+                self.state[self.param_groups[0]["params"][0]]["momentum_buffer"][0] = math.inf
+            return result
+
+    calls = []
+    outcome = _train(
+        tiny, tmp_path, steps=9, checkpoint_every=6, make_optimizer=lambda p: Overflowing(p, lr=0.0, momentum=0.5)
+    )
+    assert outcome.step == 9
+    said = capsys.readouterr().err
+    assert "step 6: no longer finite: momentum_buffer of discriminator.1.weight; back to step 0" in said
+    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4, 6, 8, 9]
+
+
+def test_going_back_while_the_disk_is_full(tiny, tmp_path, monkeypatch, capsys):
+    disk = Disk(monkeypatch)
+    bad, calls = _bad_from(8, until=8), []
+
+    def loss(real_logits, fake_logits):
+        calls.append(None)
+        disk.full = 7 <= len(calls) / 2 < 12
+        return bad(real_logits, fake_logits)
+
+    assert _train(tiny, tmp_path, steps=13, loss=loss).step == 13
+    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 4, 6, 8, 10, 12, 13]
+    assert "back to step 6" in capsys.readouterr().err
+    assert checkpoint.read(tmp_path).progress.lr_scale == 0.5
+
+
+def test_a_signal_right_before_an_evaluation_leaves_it_out(tiny, tmp_path):
+    calls = []
+
+    def loss(real_logits, fake_logits):
+        calls.append(None)
+        signal.raise_signal(signal.SIGTERM) if len(calls) == 2 * 3 else None
+        return losses.nonsaturating(real_logits, fake_logits)
+
+    def evaluate(generator):
+        raise AssertionError("not reached")
+
+    assert _train(tiny, tmp_path, steps=9, loss=loss, evaluate=evaluate, eval_every=3).step == 3
+
+
+def test_a_damaged_picture_and_a_damaged_record_cost_a_run_nothing(tiny, tmp_path, caplog):
+    _train(tiny, tmp_path, steps=3)
+    (tmp_path / "samples" / "00000001.png").write_bytes(b"junk")
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3}\n{"step": "x", "loss_d": null}\n[]\n')
+    assert _train(tiny, tmp_path, steps=6, resume=checkpoint.read(tmp_path)).step == 6
+    assert [row["step"] for row in read_metrics(tmp_path)] == [2, 3, 4, 6]
+    assert "no animation: a picture in " in caplog.text
+
+
+def test_a_stranger_s_window_is_left_out(tiny):
+    window = stats.Window(
+        {"foo": torch.zeros(2), "loss_d": torch.zeros(2, 2), "real": torch.zeros(2, dtype=torch.int64)}
+    )
+    assert window.state() == {}

@@ -8,7 +8,7 @@ from gan_cli import sweep
 
 def _run(folder, name, **metrics):
     (folder / name).mkdir()
-    row = {"step": 1, **dict.fromkeys(sweep.METRICS, 0.5), **metrics}
+    row = {"step": 1, "seconds": 1.0, **dict.fromkeys(sweep.METRICS, 0.5), **metrics}
     (folder / name / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     return folder / name
 
