@@ -5,6 +5,7 @@ import inspect
 import math
 import os
 import pkgutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path, PurePath
@@ -23,7 +24,10 @@ from gan_cli.data import Dataset
 from gan_cli.errors import UserError, did_you_mean, one_line
 from gan_cli.noise import PRIORS
 
+PAIR = ("generator", "discriminator")
+GROUPS = ("dataset", "net", "loss", "penalty", "optimizer")
 MOST_PARAMETERS = 10_000  # tensors in a network
+MOST_LATENTS = 65_536  # dimensions of z
 COPIES = 4  # of the weights in training: themselves, gradients, two of Adam's
 
 
@@ -32,14 +36,15 @@ def shipped_targets(group: str = "") -> frozenset[str]:
     """Every ``_target_`` that the shipped configurations of ``group`` (all, by default) name."""
     top = Path(str(resources.files("gan_cli.configs")))
     files = (top / group).rglob("*.yaml")
-    return frozenset(target for file in files for target in named(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    contents = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
+    return frozenset(str(node["_target_"]) for content in contents for node in named(content))
 
 
-def named(node: Any) -> Iterator[str]:
-    """Every ``_target_`` in ``node``, at any depth."""
+def named(node: Any) -> Iterator[Mapping[str, Any]]:
+    """Every mapping in ``node`` that has a ``_target_``, at any depth."""
     if isinstance(node, Mapping):
         if node.get("_target_") is not None:
-            yield str(node["_target_"])
+            yield node
         for value in node.values():
             yield from named(value)
     elif isinstance(node, Sequence) and not isinstance(node, str):
@@ -47,19 +52,27 @@ def named(node: Any) -> Iterator[str]:
             yield from named(value)
 
 
-def check_trusted(config: Any, source: PurePath, trust: Sequence[str], group: str = "") -> None:
+def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[str], group: str) -> None:
     """Refuse a configuration that came out of a file and names code that gan-cli's own configurations don't name.
 
-    Only the targets shipped in ``group`` pass, by their exact names; ``trust`` lists further packages, which only the
-    command line may name. UserError on anything else: a checkpoint is data, and opening one must not run what a
-    stranger wrote into it.
+    Only the targets shipped in ``group`` pass, by their exact names and where that group has them, not within one
+    another; ``trust`` lists further packages, which only the command line may name. UserError on anything else: a
+    checkpoint is data, and opening one must not run what a stranger wrote into it.
     """
-    for target in named(config):
+    own = [config.get(part) for part in PAIR] if group in ("net", "optimizer") else [config]
+    for node in named(config):
+        target = str(node["_target_"])
         package = target.split(".")[0]
-        if target not in shipped_targets(group) and not (package in trust and _defined_in(target, package)):
+        shipped = target in shipped_targets(group) and any(node is place for place in own)
+        if not shipped and not (package in trust and _defined_in(target, package)):
             raise UserError(
                 f"{source} names {target}, which is not part of gan-cli; if you trust it: trust=[{package}]"
             )
+    check_resolved(config, source)
+
+
+def check_resolved(config: Any, source: PurePath) -> None:
+    """Refuse a configuration out of a file that would look something up when it is read. UserError."""
     if "${" in str(config):
         raise UserError(f"{source} holds an unresolved ${{…}}, which gan-cli never writes; it is not to be trusted")
 
@@ -123,7 +136,10 @@ def noise(net: Mapping[str, Any]) -> tuple[str, int]:
     prior = net.get("prior")
     if prior not in PRIORS:
         raise UserError(f"no net.prior {prior!r}" + did_you_mean(str(prior), PRIORS))
-    return prior, _whole(net.get("z_dim"), "net.z_dim")
+    z_dim = _whole(net.get("z_dim"), "net.z_dim")
+    if z_dim > MOST_LATENTS:
+        raise UserError(f"net.z_dim={z_dim} is too large: at most {MOST_LATENTS}")
+    return prior, z_dim
 
 
 def _whole(value: Any, name: str) -> int:
@@ -190,7 +206,8 @@ def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> An
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without a number: _check_size tells
             return _instantiate(node, group, **facts)
     finally:
         hook.remove()
@@ -205,6 +222,8 @@ def _check_size(sketch: nn.Module, group: str, saved: Shapes | None) -> None:
             f"the saved weights don't fit the configuration of {group}: {name} has shape {saved.get(name)} in the "
             f"file, and should have {shapes.get(name)}"
         )
+    if empty := [name for name, parameter in sketch.named_parameters() if parameter.numel() == 0]:
+        raise UserError(f"{group}: {empty[0]} is empty: a layer needs a width of 1 or more")
     needed = COPIES * sum(value.nbytes for value in (*sketch.parameters(), *sketch.buffers()))
     if needed > physical_memory():
         raise UserError(

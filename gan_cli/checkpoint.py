@@ -126,10 +126,10 @@ def save(
             for key, value in entries.items():
                 if value is not None:  # SGD without momentum keeps a None
                     tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value)
+    tensors |= {f"window.{name}": value for name, value in (window or {}).items()}
     for key, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise TrainingDiverged(f"step {progress.step:,}: no longer finite: {_described(key, modules)}")
-    tensors |= {f"window.{name}": value for name, value in (window or {}).items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     if device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
@@ -236,7 +236,7 @@ def _read_sealed(path: Path) -> Checkpoint:
 def _progress(facts: Mapping[str, Any]) -> Progress:
     """The progress that ``facts`` tell of. KeyError or ValueError unless they are numbers a run can come to."""
     counts = {name: facts[name] for name in ("step", "images")}
-    if not all(type(count) is int and 0 <= count < 2**62 for count in counts.values()):
+    if not all(type(count) is int and 0 <= count < 10**17 for count in counts.values()):
         raise ValueError("step or images")
     numbers = {"seconds": facts["seconds"], "lr_scale": facts.get("lr_scale", 1.0)}
     if facts.get("best") is not None:

@@ -28,12 +28,13 @@ def write_atomic(path: Path, content: bytes | bytearray) -> None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add ``content`` to the end of ``path``, all of it or nothing. Raises OSError when the disk won't take it."""
+    """Add ``content`` to the end of ``path``, all of it or nothing, flushed to disk. Raises OSError if it can't be."""
     with naming(path), path.open("ab", buffering=0) as file:
         end = file.tell()
         try:
             if file.write(content) < len(content):  # what a disk does that is full in the middle of it
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
         except OSError:
             file.truncate(end)
             raise
@@ -45,6 +46,7 @@ def link(path: Path, name: str) -> None:
     try:
         os.link(path, temporary)
         os.replace(temporary, other)
+        flush_folder(other.parent)
     except OSError:
         write_atomic(other, path.read_bytes())
     finally:

@@ -18,6 +18,7 @@ from gan_cli.noise import sample_noise
 # Every forward pass of sampling has exactly this many latents, the last one padded: a batch of another size may be
 # rounded differently, and the same seed would not give the same bytes.
 TILE = 32
+LARGE = 2**21  # pixels in a pass, and no more unless a single image has more: what a network's layers take goes by them
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,11 @@ def block_size(batch_size: int) -> int:
     return math.ceil(batch_size / TILE) * TILE
 
 
+def _tile(pixels: int) -> int:
+    """How many images a forward pass has: :data:`TILE`, and a smaller power of two where they are large."""
+    return min(TILE, 1 << (max(1, LARGE // pixels).bit_length() - 1))
+
+
 @torch.inference_mode()
 def generate(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> Iterator[Tensor]:
     """Images of ``latents`` ``[N, z_dim]`` as uint8 ``[<= batch_size, C, H, W]`` blocks on the CPU, in order.
@@ -51,10 +57,11 @@ def generate(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> I
     was_training = generator.training
     generator.eval()
     try:
+        tile = _tile(generator(latents[:1].to(device))[0, 0].numel())
         for block in latents.split(block_size(batch_size)):
             images = []
-            for z in block.split(TILE):
-                padded = torch.cat([z, z.new_zeros(TILE - len(z), z.shape[1])]) if len(z) < TILE else z
+            for z in block.split(tile):
+                padded = torch.cat([z, z.new_zeros(tile - len(z), z.shape[1])]) if len(z) < tile else z
                 images.append(to_uint8(generator(padded.to(device)))[: len(z)].cpu())
             yield torch.cat(images)
     finally:

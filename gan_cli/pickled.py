@@ -5,6 +5,7 @@ the pickle is looked through for every name it refers to, since torch's own list
 is on it); after that, the tensors must not be larger than the file.
 """
 
+import io
 import pickle
 import pickletools
 import zipfile
@@ -21,6 +22,7 @@ PARTS_OF_TENSORS = {
     "torch._utils _rebuild_parameter",
     *(f"torch {kind}Storage" for kind in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Byte", "Bool")),
 }
+PICKLE_LIMIT = 1 << 20  # bytes; 5,000 tensors take about as many
 VALUE_LIMIT = 50_000
 NAMES_PER_NUMBER = 4
 # Other ways in which a pickle can name or make objects; torch.save uses none of them.
@@ -30,14 +32,23 @@ REFUSED = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2",
 def read(path: Path) -> Any:
     """What ``torch.save`` wrote to ``path``: dicts and lists of tensors, numbers and words. ValueError on all else."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        # torch is given a copy of what was looked through: another reader could find another archive in the same bytes.
+        copy = io.BytesIO()
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as copied:
             members = archive.infolist()
             if any(member.compress_type != zipfile.ZIP_STORED for member in members):
                 raise ValueError("it is compressed, which torch.save doesn't do")
+            if len({member.filename.lower() for member in members}) < len(members):
+                raise ValueError("a file is in it twice")
+            if sum(member.file_size for member in members) > path.stat().st_size:
+                raise ValueError("its parts are larger than the file")
             for member in members:
+                part = archive.read(member)
                 if member.filename.lower().endswith(".pkl"):  # torch finds DATA.PKL as well
-                    _look_through(archive.read(member))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+                    _look_through(part)
+                copied.writestr(member.filename, part)
+        copy.seek(0)
+        content = torch.load(copy, map_location="cpu", weights_only=True)
     except zipfile.BadZipFile as error:
         raise ValueError("it is not what torch.save writes, or damaged") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
@@ -50,6 +61,8 @@ def read(path: Path) -> Any:
 
 def _look_through(text: bytes) -> None:
     """ValueError if the pickle refers to anything but the parts of tensors."""
+    if len(text) > PICKLE_LIMIT:
+        raise ValueError(f"its pickle has {len(text):,} bytes, more than {PICKLE_LIMIT:,}")
     for code, argument, _ in pickletools.genops(text):
         if code.name in REFUSED or (code.name == "GLOBAL" and argument not in PARTS_OF_TENSORS):
             raise ValueError(f"it is not only tensors: its pickle asks for {argument or code.name}, which is not run")

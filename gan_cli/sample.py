@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from gan_cli import build, checkpoint, images
 from gan_cli.checkpoint import Checkpoint
+from gan_cli.data import LARGEST_SIZE
 from gan_cli.errors import UserError
 
 MODULE = {"ema": "ema", "raw": "generator"}
-LONGEST_SIDE = 4096  # pixels, as in data/folder.py
 SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".npz": b"PK"}  # what such files begin with
 # What a person may expect to be written, but not a folder's name.
 UNWRITTEN = {
@@ -32,7 +32,7 @@ def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str
     """
     try:
         net, shape = opened.config["net"], tuple(opened.config["image_shape"])
-        if len(shape) != 3 or not all(type(side) is int and 0 < side <= LONGEST_SIDE for side in shape):
+        if len(shape) != 3 or not all(type(side) is int and 0 < side <= LARGEST_SIZE for side in shape):
             raise ValueError(f"image_shape {shape}")
         build.check_trusted(net, opened.path, trust, "net")
         generator = build.generator(net, {"image_shape": shape}, opened.shapes_of(MODULE[weights]))

@@ -240,14 +240,15 @@ class Display:
         if self._bar.disable:
             try:
                 print(f"step {row['step']:,}/{self._bar.total:,}: {format_row(row)}", flush=True)
-            except BrokenPipeError:  # whoever was reading is gone; the run goes on, silently
+            except OSError:  # whoever was reading is gone, or its disk is full; the run goes on, silently
                 sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         else:
             self._bar.set_postfix_str(format_row(row))
 
     def say(self, line: str) -> None:
         """Tell something out of the ordinary, on standard error, above the bar."""
-        tqdm.write(f"gan-train: {line}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # a log on a full disk must not end the run either
+            tqdm.write(f"gan-train: {line}", file=sys.stderr)
 
     def rewind(self, step: int) -> None:
         """The run has gone back to ``step``."""

@@ -152,7 +152,6 @@ def _to_resume(resume: str | None, run_dir: Path) -> Checkpoint | None:
 
 def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence[str]) -> dict[str, Any]:
     """The configuration of the run in ``resume``, with what the command line changes of it. UserError if it mustn't."""
-    build.check_trusted(resume.config, resume.path, config["trust"])
     resumed = {name: resume.config.get(name, value) for name, value in config.items()}
     for name in config if "experiment" in overridden else overridden:
         if name in MAY_CHANGE:
@@ -162,7 +161,11 @@ def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence
                 f"{name} can't change when a run is resumed; leave it out, or start a new run (these may change: "
                 f"{', '.join(sorted(MAY_CHANGE - {'resume', 'trust'}))})"
             )
-    return schema.checked(resumed, "train")
+    build.check_resolved(resumed, resume.path)
+    resumed = schema.checked(resumed, "train")
+    for group in build.GROUPS:
+        build.check_trusted(resumed[group], resume.path, config["trust"], group)
+    return resumed
 
 
 def _absolute_root(dataset: Mapping[str, Any]) -> Mapping[str, Any]:

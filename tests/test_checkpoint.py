@@ -208,8 +208,8 @@ def test_an_average_that_is_the_generator_itself_is_read(tmp_path):
 
 
 def test_a_file_that_wants_more_noise_than_its_network_takes_is_refused(tmp_path):
-    net = {**NET, "z_dim": 10**9, "generator": {**NET["generator"], "z_dim": 4}}
-    with pytest.raises(UserError, match=r"net.generator fails on an input of shape \[2, 1000000000\]"):
+    net = {**NET, "z_dim": 60_000, "generator": {**NET["generator"], "z_dim": 4}}
+    with pytest.raises(UserError, match=r"net.generator fails on an input of shape \[2, 60000\]"):
         load_generator(checkpoint.read(_save(tmp_path, net)))
 
 
@@ -251,12 +251,35 @@ def test_a_target_hidden_deeper_and_interpolations_are_refused(tmp_path):
 
 
 def test_trust_admits_a_package_by_its_whole_name(tmp_path):
-    config = {"net": {"generator": {"_target_": "fractions.Fraction"}}}
-    build.check_trusted(config, tmp_path, ["fractions"])
+    config = {"generator": {"_target_": "fractions.Fraction"}}
+    build.check_trusted(config, tmp_path, ["fractions"], "net")
     with pytest.raises(UserError, match=r"trust=\[fractions\]"):
-        build.check_trusted(config, tmp_path, ["fraction"])
+        build.check_trusted(config, tmp_path, ["fraction"], "net")
     with pytest.raises(UserError, match=r"names fractions\.re\.compile"):  # what a trusted package merely imports
-        build.check_trusted({"_target_": "fractions.re.compile"}, tmp_path, ["fractions"])
+        build.check_trusted({"_target_": "fractions.re.compile"}, tmp_path, ["fractions"], "loss")
+
+
+@pytest.mark.parametrize(
+    ("group", "config"),
+    [
+        ("net", {"generator": {"_target_": "gan_cli.cli.Callbacks"}}),
+        ("net", {"generator": {"_target_": "torch.optim.Adam"}}),
+        ("loss", {"_target_": "gan_cli.data.folder.folder"}),
+        ("optimizer", {"generator": {"_target_": "torch.optim.Adam", "betas": [{"_target_": "torch.optim.Adam"}]}}),
+        ("net", {"x": {"_target_": "gan_cli.networks.mlp.Generator"}}),
+    ],
+)
+def test_a_target_of_ours_in_another_place_is_refused(tmp_path, group, config):
+    with pytest.raises(UserError, match="which is not part of gan-cli"):
+        build.check_trusted(config, tmp_path, [], group)
+
+
+def test_empty_layers_and_endless_noise_are_refused(tmp_path):
+    empty = {**NET, "generator": {**NET["generator"], "widths": [0], "norm": False}}
+    with pytest.raises(UserError, match="a layer needs a width of 1 or more"):
+        build.generator(empty, {"image_shape": (1, 8, 8)})
+    with pytest.raises(UserError, match="net.z_dim=67108864 is too large"):
+        load_generator(checkpoint.read(_save(tmp_path, {**NET, "z_dim": 2**26})))
 
 
 def test_every_configuration_of_ours_is_trusted_without_a_word(tmp_path):

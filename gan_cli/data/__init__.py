@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+LARGEST_SIZE = 4096  # pixels, of a side
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -48,8 +50,8 @@ def resized(images: Tensor, size: int | None) -> Tensor:
     """Square uint8 images ``[N, C, S, S]`` at ``size``, bilinear and antialiased; unchanged where ``size`` is None."""
     if size is None or images.shape[-2:] == (size, size):
         return images
-    if size < 1:
-        raise ValueError(f"size={size} is too small: at least 1")
+    if not 1 <= size <= LARGEST_SIZE:
+        raise ValueError(f"size={size} should be at least 1 and at most {LARGEST_SIZE}")
     # In blocks: the float intermediates of a whole dataset would take several times its memory.
     blocks = (interpolate(b.float(), (size, size), mode="bilinear", antialias=True) for b in images.split(1024))
     return torch.cat([b.round_().clamp_(0, 255).byte() for b in blocks])

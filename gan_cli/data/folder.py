@@ -12,12 +12,11 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from gan_cli.data import Dataset
+from gan_cli.data import LARGEST_SIZE, Dataset
 from gan_cli.errors import UserError, printable
 
 log = logging.getLogger(__name__)
 
-MAX_SIZE = 4096
 # Pillow goes by what a file begins with, not by its suffix, and some of its readers are dangerous (EPS: it runs
 # Ghostscript): so the formats are named. TGA, which has no signature, comes last.
 WANTED = ("BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP", "AVIF", "TGA")
@@ -104,8 +103,8 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     """
     if size < 1:
         raise UserError(f"dataset.size={size} is too small: at least 1")
-    if size > MAX_SIZE:
-        raise UserError(f"dataset.size={size} is too large: at most {MAX_SIZE}")
+    if size > LARGEST_SIZE:
+        raise UserError(f"dataset.size={size} is too large: at most {LARGEST_SIZE}")
     if channels not in (1, 3):
         raise UserError(f"dataset.channels={channels}: choose 1 (grey) or 3 (colour)")
     if root is None:
