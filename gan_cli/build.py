@@ -296,29 +296,3 @@ def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..
             raise UserError(f"{group} can't be built from {settings}: {one_line(error)}") from error
         makers.append(make)
     return makers[0], makers[1]
-
-
-def device(name: str) -> torch.device:
-    """The device that ``name`` means; ``auto`` is the first of cuda, mps, cpu. UserError where there is none such."""
-    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, present in have.items() if present))
-    chosen = torch.device(name)
-    if not have[chosen.type]:
-        raise UserError(f"device={name}: torch finds no {chosen.type} device here; use device=cpu, or auto")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device={name}: there are {torch.cuda.device_count()}, counted from cuda:0")
-    return chosen
-
-
-def bf16(precision: str, on: torch.device) -> bool:
-    """Whether the networks run in bfloat16: ``auto`` says yes where ``on`` computes it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    if on.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if on.type == "cpu":
-        # torch before 2.9 doesn't tell what the CPU can do: float32 then.
-        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False

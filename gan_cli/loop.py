@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gan_cli import checkpoint, ema, figures, images
+from gan_cli import checkpoint, ema, figures, hardware, images
 from gan_cli.checkpoint import Checkpoint, Progress
 from gan_cli.data import Dataset, Sampler, to_unit
 from gan_cli.errors import TrainingDiverged
@@ -57,6 +57,7 @@ def train(
     run_dir: Path,                   # where everything is written
     steps: int,                      # generator steps, all in all
     k: int = 1,                      # discriminator steps per generator step
+    update: str = "alternating",     # or "shared", "simultaneous": what G's step is taken on, see below
     batch_size: int = 64,            # m, the minibatch
     z_dim: int = 100,                # dimensions of the latent z
     prior: str = "normal",           # the noise prior p_z
@@ -69,6 +70,7 @@ def train(
     seed: int = 0,                   # order of the data, and the latents of the sample grids
     device: torch.device | str = "cpu",
     bf16: bool = False,              # autocast both networks to bfloat16; penalties stay float32
+    compile: str = "off",            # or "default", "max-autotune": torch.compile for both; penalties stay eager
     log_every: int = 100,            # steps between ticks, sample grids, checkpoints
     sample_every: int = 500,
     checkpoint_every: int = 1000,
@@ -84,9 +86,13 @@ def train(
     """Train both networks in place and write the run folder.
 
     One step is Algorithm 1's outer iteration: ``k`` updates of D, each on a fresh minibatch of data and of noise, then
-    one update of G on fresh noise. A run that is stopped and resumed ends with the same bits as one left alone, on the
-    same machine. When a loss or a weight is no longer finite it goes back to the last checkpoint with half the learning
-    rates, once; after that, or under ``on_nonfinite="stop"``, it raises TrainingDiverged. Nothing such is ever saved.
+    one update of G on fresh noise (``update="alternating"``). ``"shared"`` saves that G forward: D, updated, judges the
+    images of its own last update once more, as in most tutorials. ``"simultaneous"`` takes G's gradient on the same
+    images before D's last update, so that both networks move from the same point, as in the 2014 paper's code.
+
+    A run that is stopped and resumed ends with the same bits as one left alone, on the same machine. When a loss or a
+    weight is no longer finite it goes back to the last checkpoint with half the learning rates, once; after that, or
+    under ``on_nonfinite="stop"``, it raises TrainingDiverged. Nothing such is ever saved.
     """
     device = torch.device(device)
     for network in (generator, discriminator):
@@ -100,11 +106,12 @@ def train(
             group["initial_lr"] = group["lr"]
 
     trainable_d = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
-    data = dataset.images.to(device)
+    run_g, run_d = (hardware.compiled(network, compile) for network in (generator, discriminator))
+    data = dataset.images.to(device) if hardware.holds(device, dataset.images) else dataset.images
     grid_latents = images.latents(prior, samples, z_dim, seed)
     start = resume.progress if resume else Progress()
     step, lr_scale, best, ticked = start.step, start.lr_scale, start.best, start
-    sampler, stopwatch = Sampler(len(data), seed, start.images, device), Stopwatch(start.seconds, device)
+    sampler, stopwatch = Sampler(len(data), seed, start.images, data.device), Stopwatch(start.seconds, device)
     part_d = Part("discriminator", discriminator, ("loss_d", "penalty"))
     part_g = Part("generator", generator, ("loss_g",))
     window, watch = Window(), Watch([part_d, part_g], device)
@@ -113,9 +120,13 @@ def train(
     def noise() -> Tensor:
         return sample_noise(prior, batch_size, z_dim, device)
 
-    def forward(network: nn.Module, inputs: Tensor) -> Tensor:
+    def generate(z: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return network(inputs).float()
+            return run_g(z).float()
+
+    def judge(*batches: Tensor) -> list[Tensor]:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):  # in one, so that weights are cast once
+            return [run_d(batch).float() for batch in batches]
 
     def restore(saved: Checkpoint) -> None:
         """Everything as it was when ``saved`` was written; the pictures that came after it are removed."""
@@ -207,31 +218,38 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * lr_scale * lr_factor(step * batch_size, lr_decay_after)
 
-            for _ in range(k):
-                real = to_unit(data[sampler.draw(batch_size)])
-                with torch.no_grad():
-                    fake = forward(generator, noise())
-                real_logits, fake_logits = forward(discriminator, real), forward(discriminator, fake)
+            for turn in range(1, k + 1):
+                real = to_unit(hardware.gather(data, sampler.draw(batch_size), device))
+                with torch.set_grad_enabled(
+                    update != "alternating" and turn == k
+                ):  # only where G's step goes on from it
+                    fake = generate(noise())
+                real_logits, fake_logits = judge(real, fake.detach())
                 loss_d = loss(real_logits, fake_logits)[0].mean()
                 window.add_discriminator(loss_d, real_logits, fake_logits)
                 watch.add("loss_d", loss_d)
                 d_step = sampler.position // batch_size
                 if penalty and d_step % penalty_interval == 0:
-                    penalty_term = penalty_interval * penalty(discriminator, real, fake).mean()
+                    penalty_term = penalty_interval * penalty(discriminator, real, fake.detach()).mean()
                     watch.add("penalty", penalty_term)
                     loss_d = loss_d + penalty_term
                 optimizer_d.zero_grad()
                 loss_d.backward()
-                optimizer_d.step()
+                if update != "simultaneous" or turn < k:
+                    optimizer_d.step()
 
             for parameter in trainable_d:  # G's step needs D's gradient in its input, not in its weights
                 parameter.requires_grad_(False)
-            fake_logits = forward(discriminator, forward(generator, noise()))
+            if update == "alternating":
+                fake = generate(noise())
+            (fake_logits,) = judge(fake)
             loss_g = loss(real_logits.detach(), fake_logits)[1].mean()
             window.add_generator(loss_g)
             watch.add("loss_g", loss_g)
             optimizer_g.zero_grad()
             loss_g.backward()
+            if update == "simultaneous":
+                optimizer_d.step()
             optimizer_g.step()
             for parameter in trainable_d:
                 parameter.requires_grad_(True)

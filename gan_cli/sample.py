@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from gan_cli import build, checkpoint, images
+from gan_cli import build, checkpoint, hardware, images
 from gan_cli.checkpoint import Checkpoint
 from gan_cli.data import LARGEST_SIZE
 from gan_cli.errors import UserError
@@ -53,7 +53,7 @@ def run(config: Mapping[str, Any]) -> Path:
         )
     out = Path(os.path.expanduser(config["out"])) if config["out"] else _default_out(opened.path)
     suffix = _checked_suffix(out)
-    device = build.device(config["device"])
+    device = hardware.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
     if suffix == ".png":
         images.check_grid(config["n"], opened.config["image_shape"])

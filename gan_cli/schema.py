@@ -51,6 +51,11 @@ class TrainConfig:
     penalty: Any = group("a penalty on the discriminator")
     optimizer: Any = group("both optimizers; optimizer/generator and optimizer/discriminator mix them")
     k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1, at_most=1000)
+    update: str = key(
+        "alternating",
+        "G's step on fresh noise (Algorithm 1); shared: on D's last images; simultaneous: before D moves",
+        choices=("alternating", "shared", "simultaneous"),
+    )
     steps: int = key(7000, "generator steps, all in all", at_least=1, at_most=10**12)
     max_seconds: float | None = key(None, "stop after so many seconds of training; null for never", above=0)
     batch_size: int = key(32, "images in a minibatch", at_least=1, at_most=65_536)
@@ -60,6 +65,7 @@ class TrainConfig:
     seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0, at_most=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
     precision: str = key("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
+    compile: str = key("off", "torch.compile: off, default or max-autotune", choices=("off", "default", "max-autotune"))
     ema: Ema = key(Ema, "the averaged generator, from which samples are drawn: ema.half_life (images), ema.ramp")
     log_every: int = key(100, "steps between lines of metrics.jsonl", at_least=1)
     sample_every: int = key(500, "steps between sample grids", at_least=1)

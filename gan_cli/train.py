@@ -13,7 +13,7 @@ import filelock
 import torch
 import yaml
 
-from gan_cli import build, checkpoint, figures, files, images, loop, schema
+from gan_cli import build, checkpoint, figures, files, hardware, images, loop, schema
 from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
 from gan_cli.loop import Outcome
@@ -26,6 +26,7 @@ MAY_CHANGE = frozenset(
         "steps",
         "max_seconds",
         "device",
+        "compile",
         "log_every",
         "sample_every",
         "checkpoint_every",
@@ -76,7 +77,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
         config = _resumed(config, resume, overridden)
         if more := _what_to_raise(resume.progress.step, resume.progress.seconds, config):
             return _already_done(resume, config, run_dir, more)
-    device = build.device(config["device"])
+    device = hardware.device(config["device"])
     prior, z_dim = build.noise(config["net"])
     torch.manual_seed(config["seed"])
     dataset = build.dataset(config["dataset"])
@@ -96,6 +97,9 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     loss = build.loss(config["loss"])
     evaluate = digit_frechet(dataset.images, prior, z_dim) if config["eval_every"] else None
     files.write_atomic(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    hardware.prepare(device)
+    bf16, resident = hardware.bf16(config["precision"], device), hardware.holds(device, dataset.images)
+    print(f"on {hardware.described(device, bf16, config['compile'], resident)}", flush=True)
     outcome = loop.train(
         generator,
         discriminator,
@@ -106,6 +110,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
         run_dir=run_dir,
         steps=config["steps"],
         k=config["k"],
+        update=config["update"],
         batch_size=config["batch_size"],
         z_dim=z_dim,
         prior=prior,
@@ -117,7 +122,8 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
         max_seconds=config["max_seconds"],
         seed=config["seed"],
         device=device,
-        bf16=build.bf16(config["precision"], device),
+        bf16=bf16,
+        compile=config["compile"],
         log_every=config["log_every"],
         sample_every=config["sample_every"],
         checkpoint_every=config["checkpoint_every"],

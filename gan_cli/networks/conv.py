@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from gan_cli.networks.layers import DoublingConvTranspose2d, HalvingConv2d
+
 
 def _check(image_shape: Sequence[int]) -> tuple[int, int, int]:
     """``image_shape``; ValueError unless 4 divides both sides, which are 8 at least."""
@@ -35,10 +37,10 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(
             nn.BatchNorm2d(4 * width),
             nn.ReLU(),
-            nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1, bias=False),
+            DoublingConvTranspose2d(4 * width, 2 * width, bias=False),
             nn.BatchNorm2d(2 * width),
             nn.ReLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1, bias=False),
+            DoublingConvTranspose2d(2 * width, width, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, channels, 3, padding=1),
@@ -60,11 +62,11 @@ class Discriminator(nn.Module):
         super().__init__()
         channels, height, breadth = _check(image_shape)
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, width, 4, stride=2, padding=1),
+            HalvingConv2d(channels, width),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+            HalvingConv2d(width, 2 * width),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1),
+            HalvingConv2d(2 * width, 4 * width),
             nn.LeakyReLU(0.2),
             nn.Conv2d(4 * width, 4 * width, 3, padding=1),
             nn.LeakyReLU(0.2),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from gan_cli.networks.layers import DoublingConvTranspose2d, HalvingConv2d
+
 
 def stages(image_shape: Sequence[int]) -> int:
     """How many doublings lead from 4x4 to the image. ValueError unless it is square, a power of two, and >= 32."""
@@ -45,14 +47,12 @@ class Generator(nn.Sequential):
         ]
         for _ in range(depth - 1):
             layers += [
-                nn.ConvTranspose2d(maps, maps // 2, 4, stride=2, padding=1, bias=False),
+                DoublingConvTranspose2d(maps, maps // 2, bias=False),
                 nn.BatchNorm2d(maps // 2),
                 nn.ReLU(),
             ]
             maps //= 2
-        super().__init__(
-            *layers, nn.ConvTranspose2d(maps, image_shape[0], 4, stride=2, padding=1, bias=False), nn.Tanh()
-        )
+        super().__init__(*layers, DoublingConvTranspose2d(maps, image_shape[0], bias=False), nn.Tanh())
         self.apply(_initialise)
 
 
@@ -65,13 +65,13 @@ class Discriminator(nn.Sequential):
 
     def __init__(self, image_shape: Sequence[int], width: int = 64) -> None:
         layers: list[nn.Module] = [
-            nn.Conv2d(image_shape[0], width, 4, stride=2, padding=1, bias=False),
+            HalvingConv2d(image_shape[0], width, bias=False),
             nn.LeakyReLU(0.2),
         ]
         maps = width
         for _ in range(stages(image_shape) - 1):
             layers += [
-                nn.Conv2d(maps, maps * 2, 4, stride=2, padding=1, bias=False),
+                HalvingConv2d(maps, maps * 2, bias=False),
                 nn.BatchNorm2d(maps * 2),
                 nn.LeakyReLU(0.2),
             ]

@@ -1,0 +1,155 @@
+"""The layers that networks of different families share: 4x4 convolutions that halve or double the sides of an image.
+
+Their functions, parameters' names and shapes are those of ``nn.Conv2d`` and ``nn.ConvTranspose2d``. In bfloat16 on a CPU
+some shapes are slow as convolutions and fast as one matrix product over the patches that a convolution looks at, which
+is then what they are computed by. Which shapes was measured: see NOTES.md.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
+
+_GEOMETRY: dict[str, Any] = {"stride": 2, "padding": 1}
+_KERNEL = 4
+FEW = 4  # channels, as at the border of an image
+
+
+class HalvingConv2d(nn.Conv2d):
+    """4x4 convolution of stride 2 and padding 1: ``[N, C, H, W]`` -> ``[N, C', H // 2, W // 2]``."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, _KERNEL, bias=bias, **_GEOMETRY)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not _in_cpu_bf16(images) or not _pays(self.in_channels, *images.shape[-2:]):
+            return super().forward(images)
+        return _biased(_Halve.apply(*_bf16(images, self.weight)), self.bias)
+
+
+class DoublingConvTranspose2d(nn.ConvTranspose2d):
+    """4x4 transposed convolution of stride 2 and padding 1: ``[N, C, H, W]`` -> ``[N, C', 2 H, 2 W]``."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, _KERNEL, bias=bias, **_GEOMETRY)
+
+    def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
+        height, width = maps.shape[-2:]
+        if not _in_cpu_bf16(maps) or not _pays(self.out_channels, 2 * height, 2 * width):
+            return super().forward(maps, output_size)
+        return _biased(_Double.apply(*_bf16(maps, self.weight)), self.bias)
+
+
+def _in_cpu_bf16(x: Tensor) -> bool:
+    """Whether autocast computes in bfloat16 on a CPU here, and nothing is traced: only there is anything chosen."""
+    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    return x.device.type == "cpu" and autocast and not torch.compiler.is_compiling()
+
+
+def _pays(channels: int, height: int, width: int) -> bool:
+    """Whether anything is gained for the larger maps ``[N, channels, height, width]``, a call through Python included."""
+    if height % 2 or width % 2:
+        return False
+    return (channels >= 64 and height * width <= 16 * 16) or (channels <= FEW and height * width >= 64 * 64)
+
+
+def _bf16(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as autocast would hand them to a convolution, in the memory layout that it computes in."""
+    return x.bfloat16().contiguous(memory_format=torch.channels_last), weight.bfloat16()
+
+
+def _biased(y: Tensor, bias: Tensor | None) -> Tensor:
+    return y if bias is None else y + bias.bfloat16()[:, None, None]
+
+
+class _Halve(torch.autograd.Function):
+    """``halve(x, weight)``, differentiable once: penalties, which differentiate twice, are computed in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return halve(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        in_x, in_weight = ctx.needs_input_grad
+        return double(gradient, weight) if in_x else None, weight_gradient(x, gradient) if in_weight else None
+
+
+class _Double(torch.autograd.Function):
+    """``double(y, weight)``: the transpose of :class:`_Halve`, so that each one's gradient is the other."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(y, weight)
+        return double(y, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        y, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        in_y, in_weight = ctx.needs_input_grad
+        return halve(gradient, weight) if in_y else None, weight_gradient(gradient, y) if in_weight else None
+
+
+def patches(x: Tensor) -> Tensor:
+    """The 4x4 patches of ``x`` ``[N, C, H, W]`` at stride 2, padding 1: ``[N * H/2 * W/2, 16 * C]``, channels last."""
+    n, c, height, width = x.shape
+    padded = x.new_zeros(n, height + 2, width + 2, c)
+    padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)
+    of_image, of_row, of_pixel, _ = padded.stride()
+    # A patch's row of four pixels lies in one piece.
+    view = padded.as_strided(
+        (n, height // 2, width // 2, _KERNEL, _KERNEL * c), (of_image, 2 * of_row, 2 * of_pixel, of_row, 1)
+    )
+    return view.reshape(n * (height // 2) * (width // 2), _KERNEL * _KERNEL * c)
+
+
+def halve(x: Tensor, weight: Tensor) -> Tensor:
+    """``conv2d`` of ``x`` ``[N, C, H, W]``, even sides, and ``weight`` ``[C', C, 4, 4]``, stride 2, padding 1."""
+    n, c, height, width = x.shape
+    if c < 128 or height * width > 8 * 8:
+        return conv2d(x, weight, **_GEOMETRY)
+    product = patches(x) @ weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
+    return product.view(n, height // 2, width // 2, len(weight)).permute(0, 3, 1, 2)
+
+
+def double(y: Tensor, weight: Tensor) -> Tensor:
+    """``conv_transpose2d`` of ``y`` ``[N, C', H, W]`` and ``weight`` ``[C', C, 4, 4]``, stride 2, padding 1.
+
+    Into a few channels it is a 3x3 convolution into the four pixels that each place
+    becomes, which are then put in their places (Shi et al. 2016, arXiv 1609.07009).
+    """
+    if weight.shape[1] > FEW:
+        return conv_transpose2d(y, weight, **_GEOMETRY)
+    return pixel_shuffle(conv2d(y, _into_quarters(weight), padding=1), 2)
+
+
+def _into_quarters(weight: Tensor) -> Tensor:
+    """A transposed convolution's ``[C', C, 4, 4]`` as the 3x3 convolution ``[4 * C, C', 3, 3]`` that ``double`` needs."""
+    maps, channels = weight.shape[:2]
+    taps = weight.permute(1, 0, 2, 3)
+    quarters = weight.new_zeros(channels, 2, 2, maps, 3, 3)
+    # An even row sees the place above and its own, through the kernel's rows 3 and 1; an odd one its own and the place
+    # below, through rows 2 and 0. Columns likewise.
+    places, rows = (slice(0, 2), slice(1, 3)), ([3, 1], [2, 0])
+    for i in (0, 1):
+        for j in (0, 1):
+            quarters[:, i, j, :, places[i], places[j]] = taps[:, :, rows[i]][..., rows[j]]
+    return quarters.view(4 * channels, maps, 3, 3)
+
+
+def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of ``halve(x, weight)`` in ``weight``, ``[C', C, 4, 4]``, given that in its output."""
+    channels, maps = x.shape[1], gradient.shape[1]
+    if channels < 64 or x.shape[-2] * x.shape[-1] > 16 * 16:
+        shape = (maps, channels, _KERNEL, _KERNEL)
+        return torch.nn.grad.conv2d_weight(x, shape, gradient, **_GEOMETRY)  # type: ignore[arg-type]
+    rows = gradient.permute(0, 2, 3, 1).reshape(-1, maps)
+    return (rows.T @ patches(x)).view(maps, _KERNEL, _KERNEL, channels).permute(0, 3, 1, 2)
