@@ -1,8 +1,8 @@
 """The layers that networks of different families share: 4x4 convolutions that halve or double the sides of an image.
 
-Their functions, parameters' names and shapes are those of ``nn.Conv2d`` and ``nn.ConvTranspose2d``. In bfloat16 on a CPU
-some shapes are slow as convolutions and fast as one matrix product over the patches that a convolution looks at, which
-is then what they are computed by. Which shapes was measured: see NOTES.md.
+Their functions, parameters' names and shapes are those of ``nn.Conv2d`` and ``nn.ConvTranspose2d``. In bfloat16 on a
+CPU some shapes are slow as convolutions and fast as one matrix product over the patches that a convolution looks at:
+they are computed so. Which shapes was measured (NOTES.md).
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
+from torch.nn.grad import conv2d_weight
 
 _GEOMETRY: dict[str, Any] = {"stride": 2, "padding": 1}
 _KERNEL = 4
@@ -49,7 +50,7 @@ def _in_cpu_bf16(x: Tensor) -> bool:
 
 
 def _pays(channels: int, height: int, width: int) -> bool:
-    """Whether anything is gained for the larger maps ``[N, channels, height, width]``, a call through Python included."""
+    """Whether anything is gained, in spite of a call through Python, for larger maps ``[N, channels, height, width]``."""
     if height % 2 or width % 2:
         return False
     return (channels >= 64 and height * width <= 16 * 16) or (channels <= FEW and height * width >= 64 * 64)
@@ -132,7 +133,7 @@ def double(y: Tensor, weight: Tensor) -> Tensor:
 
 
 def _into_quarters(weight: Tensor) -> Tensor:
-    """A transposed convolution's ``[C', C, 4, 4]`` as the 3x3 convolution ``[4 * C, C', 3, 3]`` that ``double`` needs."""
+    """A transposed convolution's weight ``[C', C, 4, 4]`` as that of a 3x3 convolution, ``[4 * C, C', 3, 3]``."""
     maps, channels = weight.shape[:2]
     taps = weight.permute(1, 0, 2, 3)
     quarters = weight.new_zeros(channels, 2, 2, maps, 3, 3)
@@ -150,6 +151,6 @@ def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     channels, maps = x.shape[1], gradient.shape[1]
     if channels < 64 or x.shape[-2] * x.shape[-1] > 16 * 16:
         shape = (maps, channels, _KERNEL, _KERNEL)
-        return torch.nn.grad.conv2d_weight(x, shape, gradient, **_GEOMETRY)  # type: ignore[arg-type]
+        return conv2d_weight(x, shape, gradient, **_GEOMETRY)
     rows = gradient.permute(0, 2, 3, 1).reshape(-1, maps)
     return (rows.T @ patches(x)).view(maps, _KERNEL, _KERNEL, channels).permute(0, 3, 1, 2)
