@@ -220,9 +220,8 @@ def train(
 
             for turn in range(1, k + 1):
                 real = to_unit(hardware.gather(data, sampler.draw(batch_size), device))
-                with torch.set_grad_enabled(
-                    update != "alternating" and turn == k
-                ):  # only where G's step goes on from it
+                passed_on = update != "alternating" and turn == k  # to G's step, with what it was computed by
+                with torch.set_grad_enabled(passed_on):
                     fake = generate(noise())
                 real_logits, fake_logits = judge(real, fake.detach())
                 loss_d = loss(real_logits, fake_logits)[0].mean()

@@ -10,14 +10,14 @@ from gan_cli import build, schema
 COUNTS = {
     ".": 2,
     "dataset": 4,
-    "experiment": 2,
+    "experiment": 3,
     "loss": 2,
     "net": 4,
     "net/discriminator": 4,
     "net/generator": 4,
-    "optimizer": 4,
-    "optimizer/discriminator": 4,
-    "optimizer/generator": 4,
+    "optimizer": 5,
+    "optimizer/discriminator": 5,
+    "optimizer/generator": 5,
     "penalty": 2,
 }
 FILES = {str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml")}

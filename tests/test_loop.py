@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from gan_cli import checkpoint, files, loop, losses, penalties, retry, stats
 from gan_cli.errors import TrainingDiverged
 from gan_cli.networks import conv, maxout, mlp
+from gan_cli.optimizers import AnnealedSGD
 from gan_cli.stats import read_metrics
 
 ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99), fused=True)
@@ -91,7 +92,8 @@ def test_every_update_has_fresh_noise_and_fresh_data(tiny, tmp_path, monkeypatch
     assert len({z.sum().item() for z in noises}) == 9
 
 
-def test_one_step_of_sgd_is_the_equations_written_out(tiny, tmp_path):
+@pytest.mark.parametrize("update", ["alternating", "shared", "simultaneous"])
+def test_one_step_of_sgd_is_the_equations_written_out(tiny, tmp_path, update):
     """k=1, SGD, no averaging: both networks after one step against plain autograd on equation 1 and section 3."""
     torch.manual_seed(0)
     generator = maxout.Generator(tiny.image_shape, 6, width=8)
@@ -101,19 +103,22 @@ def test_one_step_of_sgd_is_the_equations_written_out(tiny, tmp_path):
     torch.manual_seed(1)
     loop.train(
         generator, discriminator, tiny, losses.nonsaturating, sgd, sgd,
-        run_dir=tmp_path, steps=1, batch_size=10, z_dim=6, ema_half_life=0, seed=5,
+        run_dir=tmp_path, steps=1, batch_size=10, z_dim=6, ema_half_life=0, seed=5, update=update,
     )  # fmt: skip
 
     torch.manual_seed(1)
     x = tiny.images[loop.Sampler(100, seed=5).draw(10)].double() / 127.5 - 1
-    z_d, z_g = torch.randn(10, 6), torch.randn(10, 6)
+    z_d = torch.randn(10, 6)
+    z_g = torch.randn(10, 6) if update == "alternating" else z_d
     expected_g, expected_d = expected_g.double(), expected_d.double()
     value = (
         torch.log(expected_d(x).sigmoid()).mean() + torch.log(1 - expected_d(expected_g(z_d.double())).sigmoid()).mean()
     )
+    before_d = copy.deepcopy(expected_d)
     for p, g in zip(expected_d.parameters(), torch.autograd.grad(value, list(expected_d.parameters())), strict=True):
         p.data += 0.5 * g  # D ascends V
-    gain = torch.log(expected_d(expected_g(z_g.double())).sigmoid()).mean()
+    judge = before_d if update == "simultaneous" else expected_d
+    gain = torch.log(judge(expected_g(z_g.double())).sigmoid()).mean()
     for p, g in zip(expected_g.parameters(), torch.autograd.grad(gain, list(expected_g.parameters())), strict=True):
         p.data += 0.5 * g  # G ascends log D(G(z))
     for trained, expected in ((generator, expected_g), (discriminator, expected_d)):
@@ -151,8 +156,12 @@ def test_a_lazy_penalty_is_taken_every_interval_and_weighs_as_much_more(tiny, tm
 CASES = {
     "mlp, fused Adam": (mlp, {}),
     "conv, R1, k=2": (conv, {"k": 2, "penalty": penalties.r1, "penalty_interval": 3}),
-    "conv, bfloat16": (conv, {"bf16": True}),
-    "maxout with dropout, SGD, decay": (maxout, {"make_optimizer": SGD, "lr_decay_after": 50}),
+    "conv, bfloat16, shared": (conv, {"bf16": True, "update": "shared", "k": 2}),
+    "maxout with dropout, SGD, decay": (
+        maxout,
+        {"make_optimizer": SGD, "lr_decay_after": 50, "update": "simultaneous"},
+    ),
+    "the 2014 paper's SGD": (mlp, {"make_optimizer": partial(AnnealedSGD, saturate=7, decay=1.1)}),
     "RMSprop": (mlp, {"make_optimizer": partial(torch.optim.RMSprop, lr=1e-4)}),
     "AdamW, uniform noise": (mlp, {"make_optimizer": partial(torch.optim.AdamW, lr=1e-3), "prior": "uniform"}),
 }
@@ -624,3 +633,25 @@ def test_a_stranger_s_window_is_left_out(tiny):
         {"foo": torch.zeros(2), "loss_d": torch.zeros(2, 2), "real": torch.zeros(2, dtype=torch.int64)}
     )
     assert window.state() == {}
+
+
+def test_data_that_does_not_fit_the_device_is_copied_batch_by_batch_to_the_same_effect(tiny, tmp_path, monkeypatch):
+    _train(tiny, tmp_path / "resident", steps=3)
+    monkeypatch.setattr(loop.hardware, "holds", lambda device, data: False)
+    _train(tiny, tmp_path / "copied", steps=3)
+    resident, copied = (
+        load_file(tmp_path / run / "checkpoints" / "last.safetensors") for run in ("resident", "copied")
+    )
+    assert all(torch.equal(value, copied[name]) for name, value in resident.items())
+
+
+@pytest.mark.filterwarnings("default")  # of the compiler's own
+def test_compiled_networks_train_to_the_same_weights(tiny, tmp_path):
+    """The penalty, which is differentiated twice, goes by the networks themselves."""
+    for mode in ("off", "default"):
+        _train(tiny, tmp_path / mode, steps=3, penalty=penalties.r1, make_optimizer=SGD, compile=mode)
+    plain, compiled = (load_file(tmp_path / mode / "checkpoints" / "last.safetensors") for mode in ("off", "default"))
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        if name.startswith(("generator", "discriminator", "ema")):
+            torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-6)

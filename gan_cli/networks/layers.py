@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
 from torch.nn.grad import conv2d_weight
 
@@ -50,7 +49,7 @@ def _in_cpu_bf16(x: Tensor) -> bool:
 
 
 def _pays(channels: int, height: int, width: int) -> bool:
-    """Whether anything is gained, in spite of a call through Python, for larger maps ``[N, channels, height, width]``."""
+    """Whether anything is gained for larger maps ``[N, channels, height, width]``, in spite of a call to Python."""
     if height % 2 or width % 2:
         return False
     return (channels >= 64 and height * width <= 16 * 16) or (channels <= FEW and height * width >= 64 * 64)
@@ -66,7 +65,7 @@ def _biased(y: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Halve(torch.autograd.Function):
-    """``halve(x, weight)``, differentiable once: penalties, which differentiate twice, are computed in float32."""
+    """``halve(x, weight)``, which is linear in both. Differentiable any number of times."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -74,12 +73,11 @@ class _Halve(torch.autograd.Function):
         return halve(x, weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         in_x, in_weight = ctx.needs_input_grad
-        return double(gradient, weight) if in_x else None, weight_gradient(x, gradient) if in_weight else None
+        return _Double.apply(gradient, weight) if in_x else None, weight_gradient(x, gradient) if in_weight else None
 
 
 class _Double(torch.autograd.Function):
@@ -91,12 +89,11 @@ class _Double(torch.autograd.Function):
         return double(y, weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         y, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         in_y, in_weight = ctx.needs_input_grad
-        return halve(gradient, weight) if in_y else None, weight_gradient(gradient, y) if in_weight else None
+        return _Halve.apply(gradient, weight) if in_y else None, weight_gradient(gradient, y) if in_weight else None
 
 
 def patches(x: Tensor) -> Tensor:
