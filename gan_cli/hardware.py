@@ -85,7 +85,7 @@ def compiled(network: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:
         return network
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        raise UserError(f"compile={mode} needs a C++ compiler, and there is no {compiler} here: use compile=off")
+        raise UserError(f"compile={mode} needs a C++ compiler, and there is no {compiler} here; use compile=off")
     return torch.compile(network, mode="max-autotune-no-cudagraphs" if mode == "max-autotune" else mode)
 
 
