@@ -12,8 +12,8 @@ all of them see the same machine. Cells are min / median / max over the rounds.
 - textbook: wall time of its steps, loading and printing included, after one step of warm-up.
 - GFLOP a step: what torch's FlopCounterMode sees (products and convolutions) of each side's own step; for ours the
   count of 2i steps minus that of i steps, so that sample grids drop out (i: the penalty's interval).
-- of peak: GFLOP/s of a turn against the product of the same round in the same dtype, square matrices of 2048 (on a CUDA
-  device 8192, float32 with TF32, which cuDNN's convolutions use as well).
+- peak: the product of two 2048x2048 matrices in the side's dtype, timed in the same round (on a CUDA device 8192x8192,
+  float32 with TF32, which cuDNN's convolutions use as well).
 """
 
 import argparse
@@ -35,7 +35,8 @@ from typing import Any
 
 import textbook
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear
 from torch.utils.flop_counter import FlopCounterMode
 
 from gan_cli import build, loop, losses, penalties
@@ -63,6 +64,11 @@ def conv_pair(shape: Sequence[int], z_dim: int, width: int) -> Pair:
 
 def dcgan_pair(shape: Sequence[int], z_dim: int, width: int) -> Pair:
     return dcgan.Generator(shape, z_dim, 64 * width), dcgan.Discriminator(shape, 64 * width)
+
+
+def r1(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """gan-cli's R1, D's input by another name: FlopCounterMode can't bear a leaf that a gradient is asked for."""
+    return penalties.r1(lambda images: discriminator(images.view_as(images)), real, fake)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ DEFAULT_RUN = replace(  # gan-train without arguments
     batch_size=32,
     lr=(6e-3, 2e-3),
     betas=(0.0, 0.99),
-    options={"penalty": penalties.r1, "penalty_interval": 8, "lr_decay_after": 64_000.0},
+    options={"penalty": r1, "penalty_interval": 8, "lr_decay_after": 64_000.0},
 )
 
 
@@ -113,16 +119,22 @@ def now(device: torch.device) -> float:
 
 
 def peak(dtype: torch.dtype, device: torch.device) -> float:
-    """FLOP/s of a square matrix product, all threads: the best of ten."""
+    """FLOP/s of a square matrix product, all threads: the best of five, as a linear layer or as a 1x1 convolution.
+
+    They go through different libraries: on AMD's CPUs MKL's float32 product has half the speed of oneDNN's convolution.
+    """
     side, repeats = (8192, 5) if device.type == "cuda" else (2048, 1)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    images = a.view(2, side // 64, 32, side).permute(0, 3, 1, 2)  # side maps, channels last
+    kernels = b.view(side, side, 1, 1)
+    products: list[Callable[[], Tensor]] = [lambda: linear(a, b), lambda: conv2d(images, kernels)]
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     seconds = []
-    for _ in range(10):
+    for product in products * 5:
         start = now(device)
         for _ in range(repeats):
-            a @ b
+            product()
         seconds.append(now(device) - start)
     torch.backends.cuda.matmul.allow_tf32 = before
     return 2 * side**3 * repeats / min(seconds)
@@ -349,6 +361,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it there as well")
     arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds should be 1 or more")
     try:
         device = build.device(arguments.device)
     except UserError as error:
