@@ -7,7 +7,8 @@ One process; in each round the product, the textbook loop (textbook.py) and gan-
 all of them see the same machine. Cells are min / median / max over the rounds.
 
 - ours: ``gan_cli.loop.train`` into a temporary run folder, precision as ``precision=auto`` chooses it, the averaged
-  generator kept, every step watched for non-finite numbers. Rates are those of ``metrics.jsonl``: training time; a
+  generator kept, every step watched for non-finite numbers; ``update=shared`` where a tutorial is beside it, as those
+  pass the same images through D twice. The process is set up as for ``gan-train``, which helps both sides. Rates are those of ``metrics.jsonl``: training time; a
   turn's first tick is left out as warm-up, and so are the grid and the checkpoint at the beginning and the end.
 - textbook: wall time of its steps, loading and printing included, after one step of warm-up.
 - GFLOP a step: what torch's FlopCounterMode sees (products and convolutions) of each side's own step; for ours the
@@ -39,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 from torch.utils.flop_counter import FlopCounterMode
 
-from gan_cli import build, loop, losses, penalties
+from gan_cli import hardware, loop, losses, penalties
 from gan_cli.data import Dataset
 from gan_cli.data.idx import mnist
 from gan_cli.errors import UserError
@@ -85,7 +86,7 @@ class Workload:
     copies: int = 1  # of the 60,000 images
     lr: tuple[float, float] = (2e-4, 2e-4)  # of G and D: Adam's
     betas: tuple[float, float] = (0.5, 0.999)
-    options: dict[str, Any] = field(default_factory=dict)  # of loop.train, besides those that all have
+    options: dict[str, Any] = field(default_factory=lambda: {"update": "shared"})  # of loop.train, besides those of all
 
 
 WORKLOADS = {
@@ -148,7 +149,7 @@ class Ours:
 
     def __init__(self, workload: Workload, device: torch.device) -> None:
         self.workload, self.device = workload, device
-        self.bf16 = build.bf16("auto", device)
+        self.bf16 = hardware.bf16("auto", device)
         self.dtype = torch.bfloat16 if self.bf16 else torch.float32
         self.tick = 0  # steps; a turn is TICKS of them and one for warm-up
 
@@ -365,9 +366,10 @@ def main() -> None:
     if arguments.rounds < 1:
         parser.error("--rounds should be 1 or more")
     try:
-        device = build.device(arguments.device)
+        device = hardware.device(arguments.device)
     except UserError as error:
         parser.error(str(error))
+    hardware.prepare(device)
     facts = machine(device)
     print(", ".join(f"{name} {value}" for name, value in facts.items()), end="\n\n", flush=True)
     names = arguments.workload or list(WORKLOADS)
