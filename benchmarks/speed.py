@@ -8,8 +8,9 @@ all of them see the same machine. Cells are min / median / max over the rounds.
 
 - ours: ``gan_cli.loop.train`` into a temporary run folder, precision as ``precision=auto`` chooses it, the averaged
   generator kept, every step watched for non-finite numbers; ``update=shared`` where a tutorial is beside it, as those
-  pass the same images through D twice. The process is set up as for ``gan-train``, which helps both sides. Rates are those of ``metrics.jsonl``: training time; a
-  turn's first tick is left out as warm-up, and so are the grid and the checkpoint at the beginning and the end.
+  pass the same images through D twice. The process is set up as for ``gan-train``, which helps both sides. Rates are
+  those of ``metrics.jsonl``: training time; a turn's first tick is left out as warm-up, and so are the grid and the
+  checkpoint at the beginning and the end.
 - textbook: wall time of its steps, loading and printing included, after one step of warm-up.
 - GFLOP a step: what torch's FlopCounterMode sees (products and convolutions) of each side's own step; for ours the
   count of 2i steps minus that of i steps, so that sample grids drop out (i: the penalty's interval).
