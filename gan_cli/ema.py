@@ -1,7 +1,9 @@
 """The exponential moving average of the generator's weights: what samples are drawn from."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def decay(images: int, batch_size: int, half_life: float, ramp: float | None) -> float:
@@ -16,14 +18,20 @@ def decay(images: int, batch_size: int, half_life: float, ramp: float | None) ->
     return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
 
 
-@torch.no_grad()
-def update(average: nn.Module, current: nn.Module, decay: float) -> None:
-    """``average <- decay * average + (1 - decay) * current``, all parameters and floating buffers; others are copied.
+def tensors(module: nn.Module) -> list[Tensor]:
+    """All that an average is taken of: parameters and buffers, the running statistics of batch normalisation among them.
 
-    The running statistics of batch normalisation are averaged too: they belong to the averaged weights.
+    They are the module's own, not copies, and may be kept for a whole run: to look them up takes longer than to average
+    the weights of a small network.
     """
+    return list(module.state_dict().values())
+
+
+@torch.no_grad()
+def update(average: Sequence[Tensor], current: Sequence[Tensor], decay: float) -> None:
+    """``average <- decay * average + (1 - decay) * current`` for :func:`tensors`; those of integers are copied."""
     averaged, latest = [], []
-    for old, new in zip(average.state_dict().values(), current.state_dict().values(), strict=True):
+    for old, new in zip(average, current, strict=True):
         if old.is_floating_point():
             averaged.append(old)
             latest.append(new)

@@ -98,6 +98,7 @@ def train(
     for network in (generator, discriminator):
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
     average = copy.deepcopy(generator).requires_grad_(False)
+    averaged, latest = ema.tensors(average), ema.tensors(generator)
     optimizer_g, optimizer_d = make_optimizer_g(generator.parameters()), make_optimizer_d(discriminator.parameters())
     modules = {"generator": generator, "discriminator": discriminator, "ema": average}
     optimizers = {"generator": optimizer_g, "discriminator": optimizer_d}
@@ -254,7 +255,7 @@ def train(
                 parameter.requires_grad_(True)
 
             step += 1
-            ema.update(average, generator, ema.decay(step * batch_size, batch_size, ema_half_life, ema_ramp))
+            ema.update(averaged, latest, ema.decay(step * batch_size, batch_size, ema_half_life, ema_ramp))
             watch.end_step(step)
             display.step()
             finished = step == steps or (max_seconds is not None and stopwatch.seconds >= max_seconds)

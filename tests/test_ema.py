@@ -19,7 +19,7 @@ def test_update_is_the_recursion_for_weights_and_running_statistics():
         with torch.no_grad():
             current[0].weight.add_(torch.randn(4, 3))
         decay = ema.decay(step * 8, 8, half_life=100, ramp=None)
-        ema.update(average, current, decay)
+        ema.update(ema.tensors(average), ema.tensors(current), decay)
         for name, value in current.state_dict().items():
             if value.is_floating_point():
                 expected[name] = decay * expected[name] + (1 - decay) * value
@@ -34,8 +34,9 @@ def test_the_half_life_halves():
     average, current = nn.Linear(1, 1), nn.Linear(1, 1)
     nn.init.ones_(average.weight)
     nn.init.zeros_(current.weight)
+    averaged, latest = ema.tensors(average), ema.tensors(current)
     for step in range(1, 26):
-        ema.update(average, current, ema.decay(step * 40, 40, half_life=1000, ramp=None))
+        ema.update(averaged, latest, ema.decay(step * 40, 40, half_life=1000, ramp=None))
     assert average.weight.item() == pytest.approx(0.5)
 
 
