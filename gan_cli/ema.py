@@ -19,7 +19,7 @@ def decay(images: int, batch_size: int, half_life: float, ramp: float | None) ->
 
 
 def tensors(module: nn.Module) -> list[Tensor]:
-    """All that an average is taken of: parameters and buffers, the running statistics of batch normalisation among them.
+    """All that an average is taken of: parameters and buffers, batch normalisation's running statistics among them.
 
     They are the module's own, not copies, and may be kept for a whole run: to look them up takes longer than to average
     the weights of a small network.
