@@ -131,6 +131,13 @@ def dataset(node: Mapping[str, Any]) -> Dataset:
     return _instantiate(node, "dataset")
 
 
+def held_out(node: Mapping[str, Any]) -> Dataset | None:
+    """The test split; None for a dataset that has none: its function has no parameter ``split``."""
+    if "split" not in inspect.signature(_target(node, "dataset")).parameters:
+        return None
+    return _instantiate({**node, "split": "test"}, "dataset")
+
+
 def noise(net: Mapping[str, Any]) -> tuple[str, int]:
     """The noise of a ``net`` group: its prior and its dimensions."""
     prior = net.get("prior")

@@ -99,6 +99,11 @@ def of_run(run_dir: Path) -> list[Path]:
     return [last, *others] if last.is_file() else others
 
 
+def run_folder(path: Path) -> Path:
+    """The run folder of the checkpoint file ``path``; the folder it lies in where it is elsewhere."""
+    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+
+
 def save(
     folder: Path,
     progress: Progress,

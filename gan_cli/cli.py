@@ -62,6 +62,14 @@ def _sample(config: DictConfig) -> None:
         print(sample.run(_plain(config)))
 
 
+@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="eval")
+def _eval(config: DictConfig) -> None:
+    from gan_cli import evaluate
+
+    with one_line_errors("eval"):
+        print(evaluate.run(_plain(config)))
+
+
 def _plain(config: DictConfig) -> dict[str, Any]:
     """``config`` resolved, as plain dicts and lists."""
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
@@ -146,3 +154,8 @@ def train() -> None:
 def sample() -> None:
     """``gan-sample``."""
     _run("sample", _sample)
+
+
+def eval_() -> None:
+    """``gan-eval``."""
+    _run("eval", _eval)

@@ -51,7 +51,7 @@ def run(config: Mapping[str, Any]) -> Path:
         raise UserError(
             f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out"
         )
-    out = Path(os.path.expanduser(config["out"])) if config["out"] else _default_out(opened.path)
+    out = Path(os.path.expanduser(config["out"])) if config["out"] else checkpoint.run_folder(opened.path) / "sample.png"
     suffix = _checked_suffix(out)
     device = hardware.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
@@ -94,7 +94,3 @@ def _checked_suffix(out: Path) -> str:
                 return suffix
     raise UserError(f"out={out} exists and is not a {suffix} file; choose another name")
 
-
-def _default_out(path: Path) -> Path:
-    """``sample.png`` in the run folder of the checkpoint ``path``; beside it where it lies elsewhere."""
-    return (path.parent.parent if path.parent.name == "checkpoints" else path.parent) / "sample.png"

@@ -14,7 +14,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gan_cli.errors import UserError, did_you_mean
@@ -101,7 +101,36 @@ class SampleConfig:
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
 
 
-COMMANDS: dict[str, type] = {"train": TrainConfig, "sample": SampleConfig}
+METRICS = (
+    "frechet",
+    "kid",
+    "precision_recall",
+    "density_coverage",
+    "inception_score",
+    "modes",
+    "parzen",
+    "c2st",
+    "one_nn",
+    "memorisation",
+)
+
+
+@dataclass
+class EvalConfig:
+    """``gan-eval``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    metrics: Any = key("all", "all that apply, or some: [frechet,parzen]; listed above", choices=("all", *METRICS))
+    n: int = key(10_000, "how many samples", at_least=16, at_most=1_000_000)
+    seed: int = key(0, "of the noise, of subsets and splits", at_least=0, at_most=2**63 - 1)
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    batch_size: int = key(256, "images in a pass of the feature extractor", at_least=1, at_most=65_536)
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    root: str | None = key(None, "where the data are, if no longer where the run found them")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
+COMMANDS: dict[str, type] = {"train": TrainConfig, "sample": SampleConfig, "eval": EvalConfig}
 
 
 def register() -> None:
@@ -185,8 +214,10 @@ def _validate(config: DictConfig, node: type, prefix: str) -> None:
             raise UserError(f"{name}={value} is too large: at most {limits['at_most']}")
         elif "above" in limits and not value > limits["above"]:
             raise UserError(f"{name}={value} is too small: more than {limits['above']}")
-        elif "choices" in limits and value not in limits["choices"]:
-            raise UserError(f"no {name} {value!r}" + did_you_mean(value, limits["choices"]))
+        elif "choices" in limits:
+            for word in value if isinstance(value, ListConfig) else [value]:
+                if word not in limits["choices"]:
+                    raise UserError(f"no {name} {word!r}" + did_you_mean(str(word), limits["choices"]))
         elif f.name == "device" and not DEVICE.fullmatch(value):
             raise UserError(f"no device {value!r}; choose from auto, cpu, cuda, cuda:N, mps")
 

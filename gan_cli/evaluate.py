@@ -1,0 +1,413 @@
+"""``gan-eval``: how good a checkpoint's samples are, by the measures of the literature, and where each figure is from."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gan_cli import __version__, build, checkpoint, files, images
+from gan_cli.data import Dataset, resized
+from gan_cli.errors import UserError
+from gan_cli.metrics import classifier, inception, parzen
+from gan_cli.metrics.frechet import frechet_distance
+from gan_cli.metrics.inception_score import inception_score
+from gan_cli.metrics.kid import kernel_distance
+from gan_cli.metrics.memorisation import copying
+from gan_cli.metrics.modes import label_modes
+from gan_cli.metrics.precision_recall import density_coverage, precision_recall
+from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
+from gan_cli.sample import load_generator
+
+FEWEST = 16  # images on either side: neighbours, subsets and halves need some
+VALIDATION = 1000  # images on which Parzen's sigma is chosen
+
+
+class Inapplicable(UserError):
+    """A metric has no meaning for these data, or what it needs isn't here: it is skipped, and the line says why."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network that maps uint8 images to features ``[N, F]``, and, where it can, features to class logits."""
+
+    name: str
+    sha256: str
+    features: Callable[[Tensor], Tensor]
+    classify: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured number, its error, what held-out data get in the samples' place, and what it was measured with."""
+
+    value: float
+    n_real: int
+    n_fake: int
+    split: str
+    extractor: Extractor | None = None  # None: pixels
+    error: float | None = None
+    real_data: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Data:
+    """What the metrics look at. Samples and features are made once, when the first metric asks for them.
+
+    ``train`` is all the training data, ``fresh`` are n of the held-out images (all, if they are fewer), ``fake`` the n
+    samples. Inapplicable where there is no held-out data, no extractor, or a classifier that doesn't know the classes.
+    """
+
+    def __init__(
+        self,
+        train: Dataset,
+        held_out: Dataset | None,
+        draw: Callable[[], Tensor],
+        n: int,
+        seed: int,
+        device: torch.device,
+        batch_size: int,
+    ) -> None:
+        self.train, self.n, self.seed = train, n, seed
+        self._held_out, self._draw, self._device, self._batch_size = held_out, draw, device, batch_size
+
+    @property
+    def held_out(self) -> Dataset:
+        if self._held_out is None:
+            raise Inapplicable("needs held-out data, and this dataset has no test split")
+        return self._held_out
+
+    @cached_property
+    def fake(self) -> Tensor:
+        return self._draw()
+
+    @cached_property
+    def fresh(self) -> Tensor:
+        return self._some(self.held_out.images)
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        return _extractor(self.train.image_shape, self._device)
+
+    @cached_property
+    def train_features(self) -> Tensor:
+        return self._features(self.train.images, "training data")
+
+    @cached_property
+    def some_train_features(self) -> Tensor:
+        """Of n training images."""
+        return self._some(self.train_features)
+
+    @cached_property
+    def fresh_features(self) -> Tensor:
+        return self._features(self.fresh, "held-out data")
+
+    @cached_property
+    def fake_features(self) -> Tensor:
+        return self._features(self.fake, "samples")
+
+    @cached_property
+    def classify(self) -> Callable[[Tensor], Tensor]:
+        """Features -> class logits; Inapplicable unless the classifier names nine in ten of the training data right."""
+        network = self.extractor.classify
+        if network is None or self.train.labels is None:
+            raise Inapplicable("needs labels, and a classifier for them")
+        with torch.inference_mode():
+            right = (network(self.train_features).argmax(dim=1) == self.train.labels).double().mean().item()
+        if right < 0.9:
+            raise Inapplicable(f"the {self.extractor.name} names only {right:.0%} of the training images right")
+        return torch.inference_mode()(network)
+
+    def compared(self) -> tuple[Tensor, Tensor, Extractor | None]:
+        """As many held-out as generated rows for a two-sample test: features, or pixels where there is no extractor."""
+        m = min(len(self.fresh), self.n)
+        try:
+            return self.fresh_features[:m], self.fake_features[:m], self.extractor
+        except Inapplicable:
+            return unit_pixels(self.fresh[:m]), unit_pixels(self.fake[:m]), None
+
+    def with_real(self, measure: Callable[[Tensor], Any]) -> tuple[Any, Any]:
+        """``measure`` of the samples' features, and of the held-out data's; None for the latter where there are none."""
+        return measure(self.fake_features), None if self._held_out is None else measure(self.fresh_features)
+
+    def _some(self, rows: Tensor) -> Tensor:
+        rng = torch.Generator().manual_seed(self.seed)
+        return rows[torch.randperm(len(rows), generator=rng)[: self.n]]
+
+    @torch.inference_mode()
+    def _features(self, pictures: Tensor, what: str) -> Tensor:
+        extract = self.extractor.features
+        blocks = tqdm(pictures.split(self._batch_size), f"features of {what}", leave=False, disable=None)
+        return torch.cat([extract(block.to(self._device)).cpu() for block in blocks])
+
+
+def unit_pixels(pictures: Tensor) -> Tensor:
+    """uint8 images ``[N, C, H, W]`` as float32 rows ``[N, C * H * W]`` in [0, 1]."""
+    return pictures.flatten(1).float() / 255
+
+
+def _extractor(image_shape: tuple[int, int, int], device: torch.device) -> Extractor:
+    """What judges images of this shape: the digit classifier for grey ones (at 28x28), Inception for colour."""
+    if image_shape[0] == 1:
+        digits = classifier.load_classifier()
+        on_device = classifier.load_classifier().to(device)
+        return Extractor(
+            "digit classifier", _sha256(classifier.WEIGHTS), lambda x: on_device.features(_at_28(x)), digits.classify
+        )
+    try:
+        network, weights = inception.load_inception()
+    except UserError as error:
+        raise Inapplicable(str(error)) from error
+    network = network.to(device)
+    return Extractor("Inception-v3", _sha256(weights), lambda x: network(x)[0])
+
+
+def _at_28(pictures: Tensor) -> Tensor:
+    return resized(pictures, 28) / 255
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def frechet(data: Data) -> dict[str, Figure]:
+    of_fake, of_real = data.with_real(lambda fake: frechet_distance(data.train_features, fake))
+    return {"frechet": Figure(of_fake, len(data.train), data.n, "train", data.extractor, real_data=of_real)}
+
+
+def kid(data: Data) -> dict[str, Figure]:
+    size = min(1000, data.n, len(data.train))
+    (value, error), real = data.with_real(
+        lambda fake: kernel_distance(data.train_features, fake, 100, size, seed=data.seed)
+    )
+    details = {"error_is": f"std over 100 subsets of {size:,}"}
+    return {
+        "kid": Figure(value, len(data.train), data.n, "train", data.extractor, error, real and real[0], details=details)
+    }
+
+
+def _pair(
+    data: Data, names: tuple[str, str], measure: Callable[..., tuple[float, float]], k: int
+) -> dict[str, Figure]:
+    of_fake, of_real = data.with_real(lambda fake: measure(data.some_train_features, fake, k=k))
+    n_real = len(data.some_train_features)
+    return {
+        name: Figure(
+            of_fake[i], n_real, data.n, "train", data.extractor, real_data=of_real and of_real[i], details={"k": k}
+        )
+        for i, name in enumerate(names)
+    }
+
+
+def precision_and_recall(data: Data) -> dict[str, Figure]:
+    return _pair(data, ("precision", "recall"), precision_recall, k=3)
+
+
+def density_and_coverage(data: Data) -> dict[str, Figure]:
+    return _pair(data, ("density", "coverage"), density_coverage, k=5)
+
+
+def inception_style_score(data: Data) -> dict[str, Figure]:
+    classify = data.classify
+    (value, error), real = data.with_real(lambda fake: inception_score(classify(fake).softmax(dim=1)))
+    details = {"error_is": "std over 10 splits"}
+    return {
+        "inception_score": Figure(
+            value, 0, data.n, "none", data.extractor, error, real and real[0], details=details
+        )
+    }
+
+
+def modes(data: Data) -> dict[str, Figure]:
+    classify, labels = data.classify, data.train.labels
+    classes = len(data.train.class_names)
+    of_fake, of_real = data.with_real(lambda fake: label_modes(classify(fake).argmax(dim=1), labels, classes))
+    return {
+        name: Figure(
+            of_fake[i], len(data.train), data.n, "train", data.extractor, real_data=of_real and of_real[i], details=more
+        )
+        for i, (name, more) in enumerate([("classes_hit", {"of": classes}), ("class_kl", {"unit": "nats"})])
+    }
+
+
+def parzen_log_likelihood(data: Data) -> dict[str, Figure]:
+    # Of MNIST's 60,000 the paper trains on 50,000 and chooses sigma on the first 1,000 of the others.
+    validation = unit_pixels(data.train.images[len(data.train) * 5 // 6 :][:VALIDATION])
+    test = unit_pixels(data.held_out.images)
+    of_fake = parzen.parzen_window(unit_pixels(data.fake), validation, test)
+    of_real = parzen.parzen_window(unit_pixels(data.train.images[: data.n]), validation, test)
+    details = {"sigma": of_fake.sigma, "unit": "nats", "error_is": "standard error over the test images"}
+    return {
+        "parzen": Figure(
+            of_fake.mean, len(test), data.n, "test", None, of_fake.standard_error, of_real.mean, details
+        )
+    }
+
+
+def c2st(data: Data) -> dict[str, Figure]:
+    real, fake, extractor = data.compared()
+    found = classifier_two_sample_test(real, fake, seed=data.seed)
+    details = {"null_interval": [0.5 - found.margin, 0.5 + found.margin], "p": found.p_value, "n_test": found.n_test}
+    return {
+        "c2st_accuracy": Figure(
+            found.accuracy, len(real), len(fake), "test", extractor, real_data=0.5, details=details
+        )
+    }
+
+
+def one_nn(data: Data) -> dict[str, Figure]:
+    real, fake, extractor = data.compared()
+    found = nearest_neighbour_test(real, fake)
+    details = {"of_real": found.real, "of_fake": found.fake}
+    return {
+        "one_nn_accuracy": Figure(
+            found.accuracy, len(real), len(fake), "test", extractor, real_data=0.5, details=details
+        )
+    }
+
+
+def memorisation(data: Data) -> dict[str, Figure]:
+    train, fresh = data.train.images.flatten(1), data.fresh.flatten(1)
+    value = copying(train, fresh, data.fake.flatten(1))
+    details = {"n_held_out": len(fresh)}
+    return {"copying": Figure(value, len(train), data.n, "train", None, real_data=0.5, details=details)}
+
+
+# The names are also schema.METRICS, which answers a mistyped one without torch.
+METRICS: dict[str, Callable[[Data], dict[str, Figure]]] = {
+    "frechet": frechet,
+    "kid": kid,
+    "precision_recall": precision_and_recall,
+    "density_coverage": density_and_coverage,
+    "inception_score": inception_style_score,
+    "modes": modes,
+    "parzen": parzen_log_likelihood,
+    "c2st": c2st,
+    "one_nn": one_nn,
+    "memorisation": memorisation,
+}
+
+
+def run(config: Mapping[str, Any]) -> str:
+    """Measure a checkpoint as ``config`` says and write ``eval.json``; gives the report, a table.
+
+    Metrics that don't apply to the data are skipped, with a line each; UserError if none does.
+    """
+    opened = checkpoint.read(config["ckpt"])
+    device = build.device(config["device"])
+    generator = load_generator(opened, config["weights"], config["trust"]).to(device)
+    train, held_out = _datasets(opened.config, opened.path, config["root"], config["trust"])
+    prior, z_dim = build.noise(opened.config["net"])
+
+    def draw() -> Tensor:
+        latents = images.latents(prior, config["n"], z_dim, config["seed"])
+        with tqdm(total=config["n"], desc="sampling", leave=False, disable=None) as bar:
+            blocks = []
+            for block in images.generate(generator, latents, config["batch_size"]):
+                blocks.append(block)
+                bar.update(len(block))
+        return torch.cat(blocks)
+
+    data = Data(train, held_out, draw, config["n"], config["seed"], device, config["batch_size"])
+    figures, skipped = measure(data, _names(config["metrics"]))
+    if not figures:
+        raise UserError(f"nothing to measure: {'; '.join(skipped)}")
+    facts = {
+        "seed": config["seed"],
+        "precision": "float32",
+        "weights": config["weights"],
+        "step": opened.progress.step,
+        "checkpoint": opened.path.name,
+        "gan_cli": __version__,
+    }
+    content = {name: _provenance(figure) | facts for name, figure in figures.items()}
+    path = checkpoint.run_folder(opened.path) / "eval.json"
+    files.write_atomic(path, (json.dumps(content, indent=1) + "\n").encode())
+    title = f"step {opened.progress.step:,}, {config['weights']} weights, seed {config['seed']}"
+    warnings = [parzen.WARNING] if "parzen" in figures else []
+    return "\n".join([title, table(figures), *(f"skipped {line}" for line in skipped), *warnings, f"also in {path}"])
+
+
+def measure(data: Data, names: Sequence[str]) -> tuple[dict[str, Figure], list[str]]:
+    """The figures of the metrics ``names``, and a line for each that doesn't apply."""
+    figures: dict[str, Figure] = {}
+    skipped = []
+    bar = tqdm(names, leave=False, disable=None)
+    for name in bar:
+        bar.set_description(name)
+        try:
+            figures |= METRICS[name](data)
+        except Inapplicable as reason:
+            skipped.append(f"{name}: {reason}")
+    return figures, skipped
+
+
+def _names(metrics: str | Sequence[str]) -> list[str]:
+    """The metrics asked for, each once; ``all`` stands for all of them."""
+    words = [metrics] if isinstance(metrics, str) else metrics
+    return list(METRICS) if "all" in words else list(dict.fromkeys(words))
+
+
+def _datasets(
+    config: Mapping[str, Any], source: Path, root: str | None, trust: Sequence[str]
+) -> tuple[Dataset, Dataset | None]:
+    """The training data that a checkpoint's ``config`` names, and the held-out ones where there are any."""
+    node = config.get("dataset")
+    if not isinstance(node, Mapping):
+        raise UserError(f"{source} doesn't say what it was trained on; give a checkpoint of gan-train")
+    build.check_trusted(node, source, trust, "dataset")
+    if root is not None:
+        node = {**node, "root": root}
+    train, held_out = build.dataset(node), build.held_out(node)
+    if list(train.image_shape) != config["image_shape"]:
+        raise UserError(f"the generator draws {config['image_shape']}, the data are {list(train.image_shape)}: see root=")
+    if len(train) < FEWEST:
+        raise UserError(f"{len(train)} training images are too few to compare with: at least {FEWEST}")
+    return train, held_out if held_out is not None and len(held_out) >= FEWEST else None
+
+
+def _provenance(figure: Figure) -> dict[str, Any]:
+    """A figure as it stands in ``eval.json``."""
+    row = {f.name: getattr(figure, f.name) for f in dataclasses.fields(figure) if f.name not in ("extractor", "details")}
+    extractor = figure.extractor
+    row["extractor"] = extractor.name if extractor else "pixels"
+    row["extractor_sha256"] = extractor.sha256 if extractor else None
+    return {**row, **figure.details}
+
+
+def table(figures: Mapping[str, Figure]) -> str:
+    """The figures as text, columns aligned: value ± error, what real data get, and what it was measured with."""
+    rows = [["metric", "value", "real data", "measured with"]]
+    for name, figure in figures.items():
+        error = f" ± {figure.error:.2g}" if figure.error is not None else ""
+        real = "-" if figure.real_data is None else _number(figure.real_data)
+        rows.append([name, _number(figure.value) + error, real, _measured_with(figure)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _measured_with(figure: Figure) -> str:
+    space = figure.extractor.name if figure.extractor else "pixels"
+    real = f"{figure.n_real:,} {figure.split} / " if figure.n_real else ""
+    details = [f"{name} {_shown(value)}" for name, value in figure.details.items() if name != "error_is"]
+    if "error_is" in figure.details:
+        details.append(f"±: {figure.details['error_is']}")
+    return ", ".join([f"{space}: {real}{figure.n_fake:,} samples", *details])
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _shown(value: Any) -> str:
+    """A detail as the table has it: ``0.49 to 0.51`` for an interval, numbers short."""
+    if isinstance(value, list):
+        return " to ".join(f"{part:.3f}" for part in value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

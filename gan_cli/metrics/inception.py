@@ -1,0 +1,38 @@
+"""Inception-v3 features for colour images, through torch-fidelity: an extra, ``pip install gan-cli[fid]``."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from gan_cli.data.download import cache_folder, download
+from gan_cli.errors import UserError, one_line
+
+SHA256_PREFIX = "6726825d"  # of the weights, in their file's name
+
+
+def load_inception() -> tuple[nn.Module, Path]:
+    """The network of the TensorFlow FID (Heusel et al. 2017), in eval mode, and the file of its weights.
+
+    It maps uint8 images ``[N, 3, H, W]`` to a tuple of their 2048 pooled features, float32 ``[N, 2048]``. The weights are
+    downloaded once. UserError where torch-fidelity is not installed or they can't be had.
+    """
+    try:
+        from torch_fidelity import feature_extractor_inceptionv3 as fidelity
+    except ImportError as error:
+        raise UserError("colour images are judged by Inception features: pip install 'gan-cli[fid]'") from error
+    path = cache_folder() / Path(fidelity.URL_INCEPTION_V3).name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url, name = fidelity.URL_INCEPTION_V3, str(path)
+        download(
+            lambda: torch.hub.download_url_to_file(url, name, hash_prefix=SHA256_PREFIX, progress=False),
+            f"Inception's weights, {url},",
+            path.parent,
+        )
+    try:
+        torch.load(path, weights_only=True)  # torch-fidelity reads it without that: so nothing but tensors may be in it
+        return fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path)), path
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path} is not Inception's weights ({one_line(error)}); remove it and run again") from error
