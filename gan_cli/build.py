@@ -127,15 +127,18 @@ def _facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str)
 
 
 def dataset(node: Mapping[str, Any]) -> Dataset:
-    """The training split."""
-    return _instantiate(node, "dataset")
+    """The training split. UserError where the function that ``node`` names gives anything else than a Dataset."""
+    found = _instantiate(node, "dataset")
+    if not isinstance(found, Dataset):
+        raise UserError(f"dataset: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.data.Dataset")
+    return found
 
 
 def held_out(node: Mapping[str, Any]) -> Dataset | None:
     """The test split; None for a dataset that has none: its function has no parameter ``split``."""
     if "split" not in inspect.signature(_target(node, "dataset")).parameters:
         return None
-    return _instantiate({**node, "split": "test"}, "dataset")
+    return dataset({**node, "split": "test"})
 
 
 def noise(net: Mapping[str, Any]) -> tuple[str, int]:

@@ -1,8 +1,9 @@
-"""``gan-eval``: how good a checkpoint's samples are, by the measures of the literature, and where each figure is from."""
+"""``gan-eval``: how good a checkpoint's samples are, by the literature's measures, and where each figure is from."""
 
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from gan_cli import __version__, build, checkpoint, files, images
@@ -41,18 +42,22 @@ class Extractor:
     name: str
     sha256: str
     features: Callable[[Tensor], Tensor]
-    classify: nn.Module | None = None
+    classify: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number, its error, what held-out data get in the samples' place, and what it was measured with."""
+    """A measured number, what real data get in the samples' place, and what it was measured with.
+
+    ``n_real`` images of ``split`` were compared with ``n_fake`` samples, by features or, without an extractor, by
+    pixels.
+    """
 
     value: float
-    n_real: int
     n_fake: int
-    split: str
-    extractor: Extractor | None = None  # None: pixels
+    n_real: int = 0
+    split: str | None = None
+    extractor: Extractor | None = None
     error: float | None = None
     real_data: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -116,14 +121,13 @@ class Data:
     @cached_property
     def classify(self) -> Callable[[Tensor], Tensor]:
         """Features -> class logits; Inapplicable unless the classifier names nine in ten of the training data right."""
-        network = self.extractor.classify
-        if network is None or self.train.labels is None:
-            raise Inapplicable("needs labels, and a classifier for them")
-        with torch.inference_mode():
-            right = (network(self.train_features).argmax(dim=1) == self.train.labels).double().mean().item()
+        if self.extractor.classify is None or self.train.labels is None:
+            raise Inapplicable("needs labelled data, and a classifier for them")
+        classify = torch.inference_mode()(self.extractor.classify)
+        right = (classify(self.train_features).argmax(dim=1) == self.train.labels).double().mean().item()
         if right < 0.9:
             raise Inapplicable(f"the {self.extractor.name} names only {right:.0%} of the training images right")
-        return torch.inference_mode()(network)
+        return classify
 
     def compared(self) -> tuple[Tensor, Tensor, Extractor | None]:
         """As many held-out as generated rows for a two-sample test: features, or pixels where there is no extractor."""
@@ -134,8 +138,13 @@ class Data:
             return unit_pixels(self.fresh[:m]), unit_pixels(self.fake[:m]), None
 
     def with_real(self, measure: Callable[[Tensor], Any]) -> tuple[Any, Any]:
-        """``measure`` of the samples' features, and of the held-out data's; None for the latter where there are none."""
+        """``measure`` of the samples' features, and of the held-out data's: None where there are none."""
         return measure(self.fake_features), None if self._held_out is None else measure(self.fresh_features)
+
+    def against_train(self, value: float, **more: Any) -> Figure:
+        """A figure by features, of all the training images and the samples where ``more`` doesn't say otherwise."""
+        about = {"n_fake": self.n, "n_real": len(self.train), "split": "train", "extractor": self.extractor}
+        return Figure(value, **{**about, **more})
 
     def _some(self, rows: Tensor) -> Tensor:
         rng = torch.Generator().manual_seed(self.seed)
@@ -156,21 +165,19 @@ def unit_pixels(pictures: Tensor) -> Tensor:
 def _extractor(image_shape: tuple[int, int, int], device: torch.device) -> Extractor:
     """What judges images of this shape: the digit classifier for grey ones (at 28x28), Inception for colour."""
     if image_shape[0] == 1:
-        digits = classifier.load_classifier()
-        on_device = classifier.load_classifier().to(device)
+        digits = classifier.load_classifier().to(device)
         return Extractor(
-            "digit classifier", _sha256(classifier.WEIGHTS), lambda x: on_device.features(_at_28(x)), digits.classify
+            "digit classifier",
+            _sha256(classifier.WEIGHTS),
+            lambda pictures: digits.features(resized(pictures, 28) / 255),
+            lambda features: digits.classify(features.to(device)).cpu(),
         )
     try:
         network, weights = inception.load_inception()
     except UserError as error:
         raise Inapplicable(str(error)) from error
     network = network.to(device)
-    return Extractor("Inception-v3", _sha256(weights), lambda x: network(x)[0])
-
-
-def _at_28(pictures: Tensor) -> Tensor:
-    return resized(pictures, 28) / 255
+    return Extractor("Inception-v3", _sha256(weights), lambda pictures: network(pictures)[0])
 
 
 def _sha256(path: Path) -> str:
@@ -178,77 +185,63 @@ def _sha256(path: Path) -> str:
 
 
 def frechet(data: Data) -> dict[str, Figure]:
-    of_fake, of_real = data.with_real(lambda fake: frechet_distance(data.train_features, fake))
-    return {"frechet": Figure(of_fake, len(data.train), data.n, "train", data.extractor, real_data=of_real)}
+    value, real = data.with_real(lambda fake: frechet_distance(data.train_features, fake))
+    return {"frechet": data.against_train(value, real_data=real)}
 
 
 def kid(data: Data) -> dict[str, Figure]:
     size = min(1000, data.n, len(data.train))
     (value, error), real = data.with_real(
-        lambda fake: kernel_distance(data.train_features, fake, 100, size, seed=data.seed)
+        lambda fake: kernel_distance(data.train_features, fake, subsets=100, subset_size=size, seed=data.seed)
     )
     details = {"error_is": f"std over 100 subsets of {size:,}"}
-    return {
-        "kid": Figure(value, len(data.train), data.n, "train", data.extractor, error, real and real[0], details=details)
-    }
-
-
-def _pair(
-    data: Data, names: tuple[str, str], measure: Callable[..., tuple[float, float]], k: int
-) -> dict[str, Figure]:
-    of_fake, of_real = data.with_real(lambda fake: measure(data.some_train_features, fake, k=k))
-    n_real = len(data.some_train_features)
-    return {
-        name: Figure(
-            of_fake[i], n_real, data.n, "train", data.extractor, real_data=of_real and of_real[i], details={"k": k}
-        )
-        for i, name in enumerate(names)
-    }
+    return {"kid": data.against_train(value, error=error, real_data=real and real[0], details=details)}
 
 
 def precision_and_recall(data: Data) -> dict[str, Figure]:
-    return _pair(data, ("precision", "recall"), precision_recall, k=3)
+    return _pair(data, precision_recall, ("precision", "recall"), k=3)
 
 
 def density_and_coverage(data: Data) -> dict[str, Figure]:
-    return _pair(data, ("density", "coverage"), density_coverage, k=5)
+    return _pair(data, density_coverage, ("density", "coverage"), k=5)
+
+
+def _pair(data: Data, measure: Callable[..., tuple[float, float]], names: tuple[str, str], k: int) -> dict[str, Figure]:
+    """The two figures of a ``measure`` by k neighbours, of as many training images as samples."""
+    train = data.some_train_features
+    values, real = data.with_real(lambda fake: measure(train, fake, k=k))
+    return {
+        name: data.against_train(values[i], n_real=len(train), real_data=real and real[i], details={"k": k})
+        for i, name in enumerate(names)
+    }
 
 
 def inception_style_score(data: Data) -> dict[str, Figure]:
     classify = data.classify
     (value, error), real = data.with_real(lambda fake: inception_score(classify(fake).softmax(dim=1)))
     details = {"error_is": "std over 10 splits"}
-    return {
-        "inception_score": Figure(
-            value, 0, data.n, "none", data.extractor, error, real and real[0], details=details
-        )
-    }
+    found = Figure(value, data.n, extractor=data.extractor, error=error, real_data=real and real[0], details=details)
+    return {"inception_score": found}
 
 
 def modes(data: Data) -> dict[str, Figure]:
-    classify, labels = data.classify, data.train.labels
-    classes = len(data.train.class_names)
-    of_fake, of_real = data.with_real(lambda fake: label_modes(classify(fake).argmax(dim=1), labels, classes))
+    classify, classes = data.classify, len(data.train.class_names)
+    labels = torch.as_tensor(data.train.labels)
+    values, real = data.with_real(lambda fake: label_modes(classify(fake).argmax(dim=1), labels, classes))
     return {
-        name: Figure(
-            of_fake[i], len(data.train), data.n, "train", data.extractor, real_data=of_real and of_real[i], details=more
-        )
-        for i, (name, more) in enumerate([("classes_hit", {"of": classes}), ("class_kl", {"unit": "nats"})])
+        "classes_hit": data.against_train(values[0], real_data=real and real[0], details={"of": classes}),
+        "class_kl": data.against_train(values[1], real_data=real and real[1], details={"unit": "nats"}),
     }
 
 
 def parzen_log_likelihood(data: Data) -> dict[str, Figure]:
+    test = unit_pixels(data.held_out.images)
     # Of MNIST's 60,000 the paper trains on 50,000 and chooses sigma on the first 1,000 of the others.
     validation = unit_pixels(data.train.images[len(data.train) * 5 // 6 :][:VALIDATION])
-    test = unit_pixels(data.held_out.images)
-    of_fake = parzen.parzen_window(unit_pixels(data.fake), validation, test)
-    of_real = parzen.parzen_window(unit_pixels(data.train.images[: data.n]), validation, test)
-    details = {"sigma": of_fake.sigma, "unit": "nats", "error_is": "standard error over the test images"}
-    return {
-        "parzen": Figure(
-            of_fake.mean, len(test), data.n, "test", None, of_fake.standard_error, of_real.mean, details
-        )
-    }
+    found = parzen.parzen_window(unit_pixels(data.fake), validation, test)
+    real = parzen.parzen_window(unit_pixels(data.train.images[: data.n]), validation, test)
+    details = {"sigma": found.sigma, "unit": "nats", "error_is": "standard error over the test images"}
+    return {"parzen": Figure(found.mean, data.n, len(test), "test", None, found.standard_error, real.mean, details)}
 
 
 def c2st(data: Data) -> dict[str, Figure]:
@@ -256,9 +249,7 @@ def c2st(data: Data) -> dict[str, Figure]:
     found = classifier_two_sample_test(real, fake, seed=data.seed)
     details = {"null_interval": [0.5 - found.margin, 0.5 + found.margin], "p": found.p_value, "n_test": found.n_test}
     return {
-        "c2st_accuracy": Figure(
-            found.accuracy, len(real), len(fake), "test", extractor, real_data=0.5, details=details
-        )
+        "c2st_accuracy": Figure(found.accuracy, len(fake), len(real), "test", extractor, real_data=0.5, details=details)
     }
 
 
@@ -268,7 +259,7 @@ def one_nn(data: Data) -> dict[str, Figure]:
     details = {"of_real": found.real, "of_fake": found.fake}
     return {
         "one_nn_accuracy": Figure(
-            found.accuracy, len(real), len(fake), "test", extractor, real_data=0.5, details=details
+            found.accuracy, len(fake), len(real), "test", extractor, real_data=0.5, details=details
         )
     }
 
@@ -277,7 +268,7 @@ def memorisation(data: Data) -> dict[str, Figure]:
     train, fresh = data.train.images.flatten(1), data.fresh.flatten(1)
     value = copying(train, fresh, data.fake.flatten(1))
     details = {"n_held_out": len(fresh)}
-    return {"copying": Figure(value, len(train), data.n, "train", None, real_data=0.5, details=details)}
+    return {"copying": Figure(value, data.n, len(train), "train", real_data=0.5, details=details)}
 
 
 # The names are also schema.METRICS, which answers a mistyped one without torch.
@@ -349,9 +340,9 @@ def measure(data: Data, names: Sequence[str]) -> tuple[dict[str, Figure], list[s
     return figures, skipped
 
 
-def _names(metrics: str | Sequence[str]) -> list[str]:
-    """The metrics asked for, each once; ``all`` stands for all of them."""
-    words = [metrics] if isinstance(metrics, str) else metrics
+def _names(metrics: str | Sequence[str] | None) -> list[str]:
+    """The metrics asked for, each once; ``all``, or none, stands for all of them."""
+    words = [metrics] if isinstance(metrics, str) else metrics or ["all"]
     return list(METRICS) if "all" in words else list(dict.fromkeys(words))
 
 
@@ -364,10 +355,13 @@ def _datasets(
         raise UserError(f"{source} doesn't say what it was trained on; give a checkpoint of gan-train")
     build.check_trusted(node, source, trust, "dataset")
     if root is not None:
-        node = {**node, "root": root}
+        node = {**node, "root": os.path.abspath(os.path.expanduser(root))}
     train, held_out = build.dataset(node), build.held_out(node)
-    if list(train.image_shape) != config["image_shape"]:
-        raise UserError(f"the generator draws {config['image_shape']}, the data are {list(train.image_shape)}: see root=")
+    if list(train.image_shape) != list(config["image_shape"]):
+        raise UserError(
+            f"the generator draws images of {list(config['image_shape'])}, the data are {list(train.image_shape)}; "
+            "give the folder of its own with root=PATH"
+        )
     if len(train) < FEWEST:
         raise UserError(f"{len(train)} training images are too few to compare with: at least {FEWEST}")
     return train, held_out if held_out is not None and len(held_out) >= FEWEST else None
@@ -375,7 +369,9 @@ def _datasets(
 
 def _provenance(figure: Figure) -> dict[str, Any]:
     """A figure as it stands in ``eval.json``."""
-    row = {f.name: getattr(figure, f.name) for f in dataclasses.fields(figure) if f.name not in ("extractor", "details")}
+    row = {
+        f.name: getattr(figure, f.name) for f in dataclasses.fields(figure) if f.name not in ("extractor", "details")
+    }
     extractor = figure.extractor
     row["extractor"] = extractor.name if extractor else "pixels"
     row["extractor_sha256"] = extractor.sha256 if extractor else None

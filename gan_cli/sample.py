@@ -51,7 +51,9 @@ def run(config: Mapping[str, Any]) -> Path:
         raise UserError(
             f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out"
         )
-    out = Path(os.path.expanduser(config["out"])) if config["out"] else checkpoint.run_folder(opened.path) / "sample.png"
+    out = (
+        Path(os.path.expanduser(config["out"])) if config["out"] else checkpoint.run_folder(opened.path) / "sample.png"
+    )
     suffix = _checked_suffix(out)
     device = hardware.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
@@ -93,4 +95,3 @@ def _checked_suffix(out: Path) -> str:
             if file.read(8).startswith(SIGNATURES[suffix]):
                 return suffix
     raise UserError(f"out={out} exists and is not a {suffix} file; choose another name")
-

@@ -51,8 +51,8 @@ def test_the_parts_know_torch_and_their_own_family_only():
 
 def test_data_flows_one_way():
     below = {
-        "loop": {"train", "sample", "build", "cli", "schema"},
-        "build": {"loop", "train", "sample", "cli", "schema"},
+        "loop": {"train", "sample", "evaluate", "build", "cli", "schema"},
+        "build": {"loop", "train", "sample", "evaluate", "cli", "schema"},
     }
     for module, above in below.items():
         used = {name.split(".")[1] for name in _uses(MODULES[module], "gan_cli") if "." in name}
@@ -61,7 +61,7 @@ def test_data_flows_one_way():
 
 def test_the_answers_that_need_no_torch_import_none():
     for module in ("cli", "schema", "errors", "files"):
-        assert not _uses(MODULES[module] - {"gan_cli.train", "gan_cli.sample", "gan_cli.sweep"}, "torch", "torchvision")
+        assert not _uses(MODULES[module] - {"gan_cli.train", "gan_cli.sample", "gan_cli.evaluate", "gan_cli.sweep"}, "torch", "torchvision")
 
 
 def test_only_the_loop_calls_backward():

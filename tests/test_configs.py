@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from gan_cli import build, schema
 
 COUNTS = {
-    ".": 2,
+    ".": 3,
     "dataset": 4,
     "experiment": 3,
     "loss": 2,

@@ -40,6 +40,7 @@ def test_the_keys_of_the_commands():
             "trust",
         ],
         "sample": ["ckpt", "n", "out", "seed", "weights", "batch_size", "labels", "device", "trust"],
+        "eval": ["ckpt", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
     }
 
 

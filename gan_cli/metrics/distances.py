@@ -22,7 +22,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 
 
 def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The distance from each of the points a ``[N, D]`` to its nearest of b ``[M, D]``, and which that is: both ``[N]``.
+    """How far each of the points a ``[N, D]`` is from its nearest of b ``[M, D]``, and which that is: both ``[N]``.
 
     Of equally near ones, the first. Bytes are measured as float32; b is converted in parts.
     """

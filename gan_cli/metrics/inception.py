@@ -15,8 +15,8 @@ SHA256_PREFIX = "6726825d"  # of the weights, in their file's name
 def load_inception() -> tuple[nn.Module, Path]:
     """The network of the TensorFlow FID (Heusel et al. 2017), in eval mode, and the file of its weights.
 
-    It maps uint8 images ``[N, 3, H, W]`` to a tuple of their 2048 pooled features, float32 ``[N, 2048]``. The weights are
-    downloaded once. UserError where torch-fidelity is not installed or they can't be had.
+    It maps uint8 images ``[N, 3, H, W]`` to a tuple of one: their pooled features, float32 ``[N, 2048]``. The weights
+    are downloaded once. UserError where torch-fidelity is not installed or they can't be had.
     """
     try:
         from torch_fidelity import feature_extractor_inceptionv3 as fidelity

@@ -7,8 +7,8 @@ from torch import Tensor
 def label_modes(labels: Tensor, real_labels: Tensor, classes: int) -> tuple[int, float]:
     """How many classes the samples' ``labels`` ``[N]`` hit, and the reverse KL in nats of their shares from the data's.
 
-    ``sum_y q(y) log(q(y) / p(y))`` with q the samples' shares and p those of ``real_labels`` ``[M]``: from 0 up, infinite
-    where samples fall into a class without data. As on Stacked-MNIST in Srivastava et al. 2017 (VEEGAN, arXiv
+    ``sum_y q(y) log(q(y) / p(y))`` with q the samples' shares and p those of ``real_labels`` ``[M]``: from 0 up,
+    infinite where samples fall into a class without data. As on Stacked-MNIST in Srivastava et al. 2017 (VEEGAN, arXiv
     1705.07761) and Lin et al. 2018 (PacGAN, arXiv 1712.04086).
     """
     counts = torch.bincount(labels, minlength=classes)

@@ -19,7 +19,9 @@ def squared_radii(points: Tensor, k: int) -> Tensor:
 def _inside(points: Tensor, centres: Tensor, k: int) -> float:
     """The share of the points that lie within the ``k``-neighbour ball of at least one centre."""
     radii = squared_radii(centres, k)
-    return torch.cat([(block <= radii).any(dim=1) for block in squared_distances(points, centres)]).double().mean().item()
+    return (
+        torch.cat([(block <= radii).any(dim=1) for block in squared_distances(points, centres)]).double().mean().item()
+    )
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, float]:

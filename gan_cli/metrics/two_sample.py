@@ -21,7 +21,7 @@ class TwoSampleTest(NamedTuple):
 
 
 def classifier_two_sample_test(real: Tensor, fake: Tensor, seed: int = 0) -> TwoSampleTest:
-    """C2ST: the held-out accuracy of a small network that is trained to tell real from fake rows ``[N, D]``, ``[M, D]``.
+    """C2ST: the held-out accuracy of a small network trained to tell real from fake rows, ``[N, D]`` and ``[M, D]``.
 
     Lopez-Paz & Oquab 2017 (arXiv 1610.06545), sections 3 and 3.1. Half of each set, as many of one as of the other,
     trains an MLP with one hidden layer of 64 ReLUs (Adam, 1,000 steps of 256); the other halves test it. Were the
