@@ -98,8 +98,17 @@ class Data:
         return self._some(self.held_out.images)
 
     @cached_property
+    def _extractor(self) -> Extractor | Inapplicable:
+        try:
+            return _extractor(self.train.image_shape, self._device)
+        except UserError as error:
+            return Inapplicable(str(error))  # kept: a download isn't tried again for every metric
+
+    @property
     def extractor(self) -> Extractor:
-        return _extractor(self.train.image_shape, self._device)
+        if isinstance(self._extractor, Inapplicable):
+            raise self._extractor
+        return self._extractor
 
     @cached_property
     def train_features(self) -> Tensor:
@@ -163,7 +172,10 @@ def unit_pixels(pictures: Tensor) -> Tensor:
 
 
 def _extractor(image_shape: tuple[int, int, int], device: torch.device) -> Extractor:
-    """What judges images of this shape: the digit classifier for grey ones (at 28x28), Inception for colour."""
+    """What judges images of this shape: the digit classifier for grey ones (at 28x28), Inception for colour.
+
+    UserError where Inception isn't installed, or its weights can't be had.
+    """
     if image_shape[0] == 1:
         digits = classifier.load_classifier().to(device)
         return Extractor(
@@ -172,10 +184,7 @@ def _extractor(image_shape: tuple[int, int, int], device: torch.device) -> Extra
             lambda pictures: digits.features(resized(pictures, 28) / 255),
             lambda features: digits.classify(features.to(device)).cpu(),
         )
-    try:
-        network, weights = inception.load_inception()
-    except UserError as error:
-        raise Inapplicable(str(error)) from error
+    network, weights = inception.load_inception()
     network = network.to(device)
     return Extractor("Inception-v3", _sha256(weights), lambda pictures: network(pictures)[0])
 
@@ -289,7 +298,7 @@ METRICS: dict[str, Callable[[Data], dict[str, Figure]]] = {
 def run(config: Mapping[str, Any]) -> str:
     """Measure a checkpoint as ``config`` says and write ``eval.json``; gives the report, a table.
 
-    Metrics that don't apply to the data are skipped, with a line each; UserError if none does.
+    Metrics that don't apply to the data are skipped, with a line that says why; UserError if none does.
     """
     opened = checkpoint.read(config["ckpt"])
     device = build.device(config["device"])
@@ -327,17 +336,17 @@ def run(config: Mapping[str, Any]) -> str:
 
 
 def measure(data: Data, names: Sequence[str]) -> tuple[dict[str, Figure], list[str]]:
-    """The figures of the metrics ``names``, and a line for each that doesn't apply."""
+    """The figures of the metrics ``names``, and a line for each reason why others don't apply."""
     figures: dict[str, Figure] = {}
-    skipped = []
+    skipped: dict[str, list[str]] = {}
     bar = tqdm(names, leave=False, disable=None)
     for name in bar:
         bar.set_description(name)
         try:
             figures |= METRICS[name](data)
         except Inapplicable as reason:
-            skipped.append(f"{name}: {reason}")
-    return figures, skipped
+            skipped.setdefault(str(reason), []).append(name)
+    return figures, [f"{', '.join(names)}: {reason}" for reason, names in skipped.items()]
 
 
 def _names(metrics: str | Sequence[str] | None) -> list[str]:

@@ -61,7 +61,11 @@ def test_data_flows_one_way():
 
 def test_the_answers_that_need_no_torch_import_none():
     for module in ("cli", "schema", "errors", "files"):
-        assert not _uses(MODULES[module] - {"gan_cli.train", "gan_cli.sample", "gan_cli.evaluate", "gan_cli.sweep"}, "torch", "torchvision")
+        assert not _uses(
+            MODULES[module] - {"gan_cli.train", "gan_cli.sample", "gan_cli.evaluate", "gan_cli.sweep"},
+            "torch",
+            "torchvision",
+        )
 
 
 def test_only_the_loop_calls_backward():

@@ -14,6 +14,7 @@ from gan_cli import checkpoint, evaluate, schema
 from gan_cli.data import Dataset
 from gan_cli.data.idx import mnist
 from gan_cli.errors import UserError
+from gan_cli.metrics import inception
 from gan_cli.metrics.classifier import WEIGHTS, mnist_features
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.networks import mlp
@@ -140,8 +141,11 @@ def test_what_a_folder_of_colour_images_lacks_is_said(tmp_path, monkeypatch, mea
     with pytest.raises(UserError, match="nothing to measure") as told:
         measured(_colours(tmp_path))
     line = str(told.value)
-    assert "frechet: colour images are judged by Inception features: pip install 'gan-cli[fid]'" in line
-    assert "needs held-out data, and this dataset has no test split" in line
+    assert (
+        "frechet, kid, precision_recall, density_coverage, inception_score, modes: colour images are judged by Inception features: pip install 'gan-cli[fid]'"
+        in line
+    )
+    assert "parzen, c2st, one_nn, memorisation: needs held-out data, and this dataset has no test split" in line
     assert not (tmp_path / "run" / "eval.json").exists()
 
 
@@ -166,10 +170,10 @@ def test_the_weights_of_inception_that_cannot_be_had_or_read(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "torch_fidelity", fidelity)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"can't download .* put Inception's weights, file://.*, into .*gan-cli"):
-        evaluate.inception.load_inception()
+        inception.load_inception()
     (tmp_path / "gan-cli" / "weights.pth").write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"weights.pth is not Inception's weights .* remove it"):
-        evaluate.inception.load_inception()
+        inception.load_inception()
 
 
 def test_a_dataset_that_a_checkpoint_names_is_not_run_unless_trusted(tmp_path, measured):
