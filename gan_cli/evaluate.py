@@ -1,13 +1,10 @@
 """``gan-eval``: how good a checkpoint's samples are, by the literature's measures, and where each figure is from."""
 
 import dataclasses
-import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_cli import __version__, build, checkpoint, files, images
-from gan_cli.data import Dataset, resized
+from gan_cli.data import Dataset
 from gan_cli.errors import UserError
-from gan_cli.metrics import classifier, inception, parzen
+from gan_cli.metrics import parzen
+from gan_cli.metrics.extractor import Extractor, extractor_for
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.inception_score import inception_score
 from gan_cli.metrics.kid import kernel_distance
@@ -25,7 +23,7 @@ from gan_cli.metrics.memorisation import copying
 from gan_cli.metrics.modes import label_modes
 from gan_cli.metrics.precision_recall import density_coverage, precision_recall
 from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
-from gan_cli.sample import load_generator
+from gan_cli.sample import load_data, load_generator
 
 FEWEST = 16  # images on either side: neighbours, subsets and halves need some
 VALIDATION = 1000  # images on which Parzen's sigma is chosen
@@ -33,16 +31,6 @@ VALIDATION = 1000  # images on which Parzen's sigma is chosen
 
 class Inapplicable(UserError):
     """A metric has no meaning for these data, or what it needs isn't here: it is skipped, and the line says why."""
-
-
-@dataclass(frozen=True)
-class Extractor:
-    """A network that maps uint8 images to features ``[N, F]``, and, where it can, features to class logits."""
-
-    name: str
-    sha256: str
-    features: Callable[[Tensor], Tensor]
-    classify: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +88,7 @@ class Data:
     @cached_property
     def _extractor(self) -> Extractor | Inapplicable:
         try:
-            return _extractor(self.train.image_shape, self._device)
+            return extractor_for(self.train.image_shape, self._device)
         except UserError as error:
             return Inapplicable(str(error))  # kept: a download isn't tried again for every metric
 
@@ -159,38 +147,13 @@ class Data:
         rng = torch.Generator().manual_seed(self.seed)
         return rows[torch.randperm(len(rows), generator=rng)[: self.n]]
 
-    @torch.inference_mode()
     def _features(self, pictures: Tensor, what: str) -> Tensor:
-        extract = self.extractor.features
-        blocks = tqdm(pictures.split(self._batch_size), f"features of {what}", leave=False, disable=None)
-        return torch.cat([extract(block.to(self._device)).cpu() for block in blocks])
+        return self.extractor.features(pictures, self._batch_size, what)
 
 
 def unit_pixels(pictures: Tensor) -> Tensor:
     """uint8 images ``[N, C, H, W]`` as float32 rows ``[N, C * H * W]`` in [0, 1]."""
     return pictures.flatten(1).float() / 255
-
-
-def _extractor(image_shape: tuple[int, int, int], device: torch.device) -> Extractor:
-    """What judges images of this shape: the digit classifier for grey ones (at 28x28), Inception for colour.
-
-    UserError where Inception isn't installed, or its weights can't be had.
-    """
-    if image_shape[0] == 1:
-        digits = classifier.load_classifier().to(device)
-        return Extractor(
-            "digit classifier",
-            _sha256(classifier.WEIGHTS),
-            lambda pictures: digits.features(resized(pictures, 28) / 255),
-            lambda features: digits.classify(features.to(device)).cpu(),
-        )
-    network, weights = inception.load_inception()
-    network = network.to(device)
-    return Extractor("Inception-v3", _sha256(weights), lambda pictures: network(pictures)[0])
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def frechet(data: Data) -> dict[str, Figure]:
@@ -303,7 +266,11 @@ def run(config: Mapping[str, Any]) -> str:
     opened = checkpoint.read(config["ckpt"])
     device = build.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
-    train, held_out = _datasets(opened.config, opened.path, config["root"], config["trust"])
+    train, held_out = load_data(opened, config["root"], config["trust"])
+    if len(train) < FEWEST:
+        raise UserError(f"{len(train)} training images are too few to compare with: at least {FEWEST}")
+    if held_out is not None and len(held_out) < FEWEST:
+        held_out = None
     prior, z_dim = build.noise(opened.config["net"])
 
     def draw() -> Tensor:
@@ -353,27 +320,6 @@ def _names(metrics: str | Sequence[str] | None) -> list[str]:
     """The metrics asked for, each once; ``all``, or none, stands for all of them."""
     words = [metrics] if isinstance(metrics, str) else metrics or ["all"]
     return list(METRICS) if "all" in words else list(dict.fromkeys(words))
-
-
-def _datasets(
-    config: Mapping[str, Any], source: Path, root: str | None, trust: Sequence[str]
-) -> tuple[Dataset, Dataset | None]:
-    """The training data that a checkpoint's ``config`` names, and the held-out ones where there are any."""
-    node = config.get("dataset")
-    if not isinstance(node, Mapping):
-        raise UserError(f"{source} doesn't say what it was trained on; give a checkpoint of gan-train")
-    build.check_trusted(node, source, trust, "dataset")
-    if root is not None:
-        node = {**node, "root": os.path.abspath(os.path.expanduser(root))}
-    train, held_out = build.dataset(node), build.held_out(node)
-    if list(train.image_shape) != list(config["image_shape"]):
-        raise UserError(
-            f"the generator draws images of {list(config['image_shape'])}, the data are {list(train.image_shape)}; "
-            "give the folder of its own with root=PATH"
-        )
-    if len(train) < FEWEST:
-        raise UserError(f"{len(train)} training images are too few to compare with: at least {FEWEST}")
-    return train, held_out if held_out is not None and len(held_out) >= FEWEST else None
 
 
 def _provenance(figure: Figure) -> dict[str, Any]:

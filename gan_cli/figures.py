@@ -1,10 +1,30 @@
-"""The pictures people look at to see how a run goes."""
+"""The pictures people look at to see how a run goes, and what its generator has learnt."""
+
+from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from gan_cli import images
 from gan_cli.files import write_atomic
+from gan_cli.metrics.distances import nearest
+from gan_cli.metrics.extractor import Extractor
+from gan_cli.noise import linear_path, spherical_path
 from gan_cli.stats import read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PATH_STEPS = 8  # images from one latent to another
+DPI = 110
+HEAD, MARGIN, NARROWEST = 68, 12, 420  # pixels above and around the images of a figure; its least width
 
 
 def write_curves(run_dir: Path) -> None:
@@ -13,15 +33,11 @@ def write_curves(run_dir: Path) -> None:
     Dashed: the values at the equilibrium of Goodfellow et al. 2014, section 4, D = 1/2. Nothing is drawn before the
     first tick.
     """
-    # Not pyplot: it keeps global state and looks for a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = read_metrics(run_dir)
     if not rows:
         return
     steps = [row["step"] for row in rows]
-    figure = Figure(figsize=(9, 3.6), dpi=110, layout="constrained")
+    figure = _figure(990, 396, layout="constrained")
     losses, outputs = figure.subplots(1, 2)
     style = {"marker": "o", "markersize": 3} if len(rows) < 5 else {}
     losses.plot(steps, [row["loss_d"] for row in rows], label="discriminator", **style)
@@ -35,6 +51,88 @@ def write_curves(run_dir: Path) -> None:
         axes.set_xlabel("step")
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
+    _write(figure, run_dir / "curves.png")
+
+
+def write_neighbours(samples: Tensor, train: Tensor, path: Path, extractor: Extractor | None = None) -> None:
+    """A PNG of each sample beside the training image nearest to it: Goodfellow et al. 2014, Figure 2.
+
+    uint8 images ``[N, C, H, W]`` and ``[M, C, H, W]``. Nearest in pixels and, with an ``extractor``, in its features: a
+    sample that is the image beside it was memorised.
+    """
+    columns = {"sample": samples, "pixels": train[nearest(samples.flatten(1), train.flatten(1))[1]]}
+    if extractor is not None:
+        found = nearest(extractor.features(samples, what="samples"), extractor.features(train, what="training data"))
+        columns["features"] = train[found[1]]
+    rows = torch.stack(list(columns.values()), dim=1)
+    spaces = "pixels" if extractor is None else "pixels and in features"
+    panels = [("", part) for part in rows.tensor_split(min(4, len(rows)))]
+    _write_panels(panels, list(columns), f"samples and the nearest training images in {spaces}", path)
+
+
+def write_interpolation(generator: nn.Module, start: Tensor, end: Tensor, path: Path, prior: str = "normal") -> None:
+    """A PNG of the images on the way from latents ``start`` to ``end``, ``[N, z_dim]`` each, a row for each pair.
+
+    On the left on straight lines, as in Goodfellow et al. 2014, Figure 3, on the right on great circles, which suit a
+    normal prior better.
+    """
+
+    def along(latents: Tensor) -> Tensor:
+        return torch.cat(list(images.generate(generator, latents.flatten(0, 1)))).unflatten(0, latents.shape[:2])
+
+    spherical = "spherical path" + (" (may leave a uniform prior's cube)" if prior == "uniform" else "")
+    panels = [
+        ("linear path", along(linear_path(start, end, PATH_STEPS))),
+        (spherical, along(spherical_path(start, end, PATH_STEPS))),
+    ]
+    _write_panels(panels, ["t = 0", *[""] * (PATH_STEPS - 2), "t = 1"], "samples between two latents", path)
+
+
+def _write_panels(panels: Sequence[tuple[str, Tensor]], columns: Sequence[str], title: str, path: Path) -> None:
+    """A PNG of uint8 images ``[rows, columns, C, H, W]``, each panel with its title and its columns' names on top.
+
+    The images are enlarged by a whole factor, and drawn pixel by pixel.
+    """
+    height, width = panels[0][1].shape[-2:]
+    factor = max(1, 64 // height)
+    cell_w, cell_h = width * factor + images.GAP, height * factor + images.GAP
+    panel_w, panel_h = len(columns) * cell_w, max(len(part) for _, part in panels) * cell_h
+    needed = len(panels) * (panel_w + MARGIN) + MARGIN
+    canvas_w, canvas_h = max(needed, NARROWEST), panel_h + HEAD + MARGIN
+    figure = _figure(canvas_w, canvas_h)
+    figure.text(0.5, 1 - 16 / canvas_h, title, ha="center", va="center", fontsize=11)
+    for i, (name, part) in enumerate(panels):
+        left, h = (canvas_w - needed) / 2 + MARGIN + i * (panel_w + MARGIN), len(part) * cell_h
+        box = left / canvas_w, (canvas_h - HEAD - h) / canvas_h, panel_w / canvas_w, h / canvas_h
+        axes = figure.add_axes(box)
+        axes.imshow(_tiled(part, factor), interpolation="none", aspect="auto", extent=(0, panel_w, h, 0))
+        axes.set_title(name, fontsize=10)
+        axes.set_xticks([(j + 0.5) * cell_w for j in range(len(columns))], columns, fontsize=8)
+        axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=1)
+        axes.set_yticks([])
+        axes.set_frame_on(False)
+    _write(figure, path)
+
+
+def _tiled(rows: Tensor, factor: int) -> np.ndarray:
+    """uint8 images ``[R, K, C, H, W]`` enlarged by ``factor``, with white gaps, as one RGB array."""
+    enlarged = rows.repeat_interleave(factor, dim=3).repeat_interleave(factor, dim=4)
+    padded = pad(enlarged, (0, images.GAP, 0, images.GAP), value=255)
+    r, k, c, h, w = padded.shape
+    whole = padded.permute(0, 3, 1, 4, 2).reshape(r * h, k * w, c)
+    return whole.expand(-1, -1, 3).numpy()
+
+
+def _figure(width: int, height: int, layout: Literal["constrained"] | None = None) -> Figure:
+    """An empty figure of so many pixels."""
+    from matplotlib.figure import Figure  # not pyplot: it keeps global state and looks for a display
+
+    return Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout=layout)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
-    write_atomic(run_dir / "curves.png", buffer.getvalue())
+    write_atomic(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""The noise prior p_z(z) of Goodfellow et al. 2014, section 3."""
+"""The noise prior p_z(z) of Goodfellow et al. 2014, section 3, and paths between its latents."""
 
 import torch
 from torch import Tensor
@@ -19,3 +19,25 @@ def sample_noise(
     if prior == "uniform":
         return (torch.rand(n, z_dim, device=device, generator=rng) * 2 - 1) * 3**0.5
     raise ValueError(f"noise prior {prior!r}: choose from {', '.join(PRIORS)}")
+
+
+def linear_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """``(1 - t) start + t end`` at ``steps`` t from 0 to 1: latents ``[N, z_dim]`` each -> ``[N, steps, z_dim]``.
+
+    As Goodfellow et al. 2014 interpolate in Figure 3. It stays where a uniform prior lives; of a normal one its middle
+    is nearer to the origin than nearly all latents are.
+    """
+    t = torch.linspace(0, 1, steps, device=start.device)[:, None]
+    return (1 - t) * start[:, None] + t * end[:, None]
+
+
+def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Along the great circle, for a normal prior; shapes as in :func:`linear_path`.
+
+    White 2016 (arXiv 1609.04468), section 2.1: ``(sin((1 - t) w) start + sin(t w) end) / sin(w)`` with w the angle
+    between them. Of a uniform prior it may leave the cube. Where they are parallel it is linear.
+    """
+    t = torch.linspace(0, 1, steps, device=start.device)[:, None]
+    angle = torch.cosine_similarity(start, end).clamp(-1, 1).acos()[:, None, None]
+    bent = ((1 - t) * angle).sin() * start[:, None] + (t * angle).sin() * end[:, None]
+    return torch.where(angle.sin() > 1e-4, bent / angle.sin(), linear_path(start, end, steps))

@@ -1,5 +1,7 @@
 """``gan-sample``: images from a checkpoint's generator."""
 
+import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +12,15 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from gan_cli import build, checkpoint, hardware, images
+from gan_cli import build, checkpoint, figures, hardware, images
 from gan_cli.checkpoint import Checkpoint
-from gan_cli.data import LARGEST_SIZE
+from gan_cli.data import LARGEST_SIZE, Dataset
 from gan_cli.errors import UserError
+from gan_cli.metrics.extractor import Extractor, extractor_for
 
+log = logging.getLogger(__name__)
+
+IMAGES_A_SAMPLE = {"grid": 1, "neighbours": 3, "interpolation": 2}  # in the picture
 MODULE = {"ema": "ema", "raw": "generator"}
 SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".npz": b"PK"}  # what such files begin with
 # What a person may expect to be written, but not a folder's name.
@@ -44,23 +50,51 @@ def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str
     return generator.eval()
 
 
+def load_data(opened: Checkpoint, root: str | None = None, trust: Sequence[str] = ()) -> tuple[Dataset, Dataset | None]:
+    """The training data of a checkpoint's run, and the held-out data where it has any; from ``root`` if that is given.
+
+    As with :func:`load_generator`, code that the configuration names elsewhere is refused. UserError as well where the
+    images are not of the generator's shape.
+    """
+    node = opened.config.get("dataset")
+    if not isinstance(node, Mapping):
+        raise UserError(f"{opened.path} doesn't say what it was trained on; give a checkpoint of gan-train")
+    build.check_trusted(node, opened.path, trust, "dataset")
+    if root is not None:
+        node = {**node, "root": os.path.abspath(os.path.expanduser(root))}
+    train, held_out = build.dataset(node), build.held_out(node)
+    drawn = list(opened.config["image_shape"])
+    if list(train.image_shape) != drawn:
+        raise UserError(
+            f"the generator draws images of {drawn}, the data are {list(train.image_shape)}; give the folder of "
+            "its own with root=PATH"
+        )
+    return train, held_out
+
+
 def run(config: Mapping[str, Any]) -> Path:
-    """Draw ``n`` images and write them as ``out`` says; gives the path written."""
+    """Draw ``n`` images and write them as ``figure`` and ``out`` say; gives the path written."""
     opened = checkpoint.read(config["ckpt"])
     if config["labels"] is not None:
         raise UserError(
             f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out"
         )
-    out = (
-        Path(os.path.expanduser(config["out"])) if config["out"] else checkpoint.run_folder(opened.path) / "sample.png"
-    )
+    figure, n = config["figure"], config["n"]
+    name = "sample" if figure == "grid" else figure
+    out = Path(os.path.expanduser(config["out"] or checkpoint.run_folder(opened.path) / f"{name}.png"))
     suffix = _checked_suffix(out)
+    if figure != "grid" and suffix != ".png":
+        raise UserError(f"figure={figure} is a picture: out=FILE.png, or leave out away")
     device = hardware.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
     if suffix == ".png":
-        images.check_grid(config["n"], opened.config["image_shape"])
+        images.check_grid(n * IMAGES_A_SAMPLE[figure], opened.config["image_shape"])
     prior, z_dim = build.noise(opened.config["net"])
-    latents = images.latents(prior, config["n"], z_dim, config["seed"])
+    if figure == "interpolation":
+        pairs = images.latents(prior, 2 * math.ceil(n / figures.PATH_STEPS), z_dim, config["seed"])
+        figures.write_interpolation(generator, pairs[::2], pairs[1::2], out, prior)
+        return out
+    latents = images.latents(prior, n, z_dim, config["seed"])
     blocks = tqdm(
         images.generate(generator, latents, config["batch_size"]),
         total=-(-len(latents) // images.block_size(config["batch_size"])),
@@ -68,7 +102,10 @@ def run(config: Mapping[str, Any]) -> Path:
         leave=False,
         disable=None,
     )
-    if suffix == ".png":
+    if figure == "neighbours":
+        train, _ = load_data(opened, config["root"], config["trust"])
+        figures.write_neighbours(torch.cat(list(blocks)), train.images, out, _extractor(train.image_shape, device))
+    elif suffix == ".png":
         images.write_png(images.grid(torch.cat(list(blocks))), out)
     elif suffix == ".npz":
         images.write_npz(torch.cat(list(blocks)), out)
@@ -76,6 +113,15 @@ def run(config: Mapping[str, Any]) -> Path:
         for i, image in enumerate(image for block in blocks for image in block):
             images.write_png(images.to_pil(image), out / f"{i:06d}.png")
     return out
+
+
+def _extractor(image_shape: tuple[int, int, int], device: torch.device) -> Extractor | None:
+    """What takes the features of such images; where it can't be had, None, and a warning."""
+    try:
+        return extractor_for(image_shape, device)
+    except UserError as error:
+        log.warning("nearest in pixels only: %s", error)
+        return None
 
 
 def _checked_suffix(out: Path) -> str:

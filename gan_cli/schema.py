@@ -92,12 +92,18 @@ class SampleConfig:
 
     ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
     n: int = key(64, "how many images", at_least=1, at_most=10_000_000)
-    out: str | None = key(None, "FILE.png: a grid; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png")
+    out: str | None = key(None, "FILE.png: a figure; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png")
+    figure: str = key(
+        "grid",
+        "grid; neighbours: beside the nearest training images; interpolation: n on paths between latents",
+        choices=("grid", "neighbours", "interpolation"),
+    )
     seed: int = key(0, "of the noise", at_least=0, at_most=2**63 - 1)
     weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
     batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1, at_most=65_536)
     labels: Any = key(None, "classes to draw, for a conditional generator")
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    root: str | None = key(None, "where figure=neighbours finds the data, if no longer where the run found them")
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
 
 

@@ -141,10 +141,8 @@ def test_what_a_folder_of_colour_images_lacks_is_said(tmp_path, monkeypatch, mea
     with pytest.raises(UserError, match="nothing to measure") as told:
         measured(_colours(tmp_path))
     line = str(told.value)
-    assert (
-        "frechet, kid, precision_recall, density_coverage, inception_score, modes: colour images are judged by Inception features: pip install 'gan-cli[fid]'"
-        in line
-    )
+    by_features = "frechet, kid, precision_recall, density_coverage, inception_score, modes"
+    assert f"{by_features}: colour images are judged by Inception features: pip install 'gan-cli[fid]'" in line
     assert "parzen, c2st, one_nn, memorisation: needs held-out data, and this dataset has no test split" in line
     assert not (tmp_path / "run" / "eval.json").exists()
 

@@ -39,7 +39,7 @@ def test_the_keys_of_the_commands():
             "resume",
             "trust",
         ],
-        "sample": ["ckpt", "n", "out", "seed", "weights", "batch_size", "labels", "device", "trust"],
+        "sample": ["ckpt", "n", "out", "figure", "seed", "weights", "batch_size", "labels", "device", "root", "trust"],
         "eval": ["ckpt", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
     }
 

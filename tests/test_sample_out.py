@@ -24,11 +24,17 @@ def draw(tmp_path):
     """Sample three images from a small checkpoint: ``draw(out)``."""
     torch.manual_seed(0)
     generator = mlp.Generator((1, 8, 8), 4, widths=(8,))
-    config, modules = {"net": NET, "image_shape": [1, 8, 8]}, {"generator": generator, "ema": generator}
+    config = {"net": NET, "image_shape": [1, 8, 8], "dataset": {"_target_": "gan_cli.data.idx.mnist", "size": 8}}
     folder, nothing = tmp_path / "run" / "checkpoints", torch.device("cpu")
+    modules = {"generator": generator, "ema": generator}
     path = checkpoint.save(folder, checkpoint.Progress(7, 70, 1.5), config, modules, {}, nothing)
-    settings = {"n": 3, "seed": 0, "weights": "ema", "batch_size": 32, "labels": None, "device": "cpu", "trust": []}
-    return lambda out: sample.run({"ckpt": str(path), "out": None if out is None else str(out), **settings})
+    settings = {
+        "n": 3, "figure": "grid", "seed": 0, "weights": "ema", "batch_size": 32, "labels": None, "device": "cpu",
+        "root": None, "trust": [],
+    }  # fmt: skip
+    return lambda out, **more: sample.run(
+        {"ckpt": str(path), "out": None if out is None else str(out), **settings, **more}
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,3 +91,18 @@ def test_images_go_into_a_folder(draw, tmp_path, name):
         (tmp_path / name).mkdir()  # a folder that exists is one, whatever its name
     assert draw(tmp_path / name) == tmp_path / name
     assert sorted(p.name for p in (tmp_path / name).glob("*.png")) == ["000000.png", "000001.png", "000002.png"]
+
+
+def test_figures_are_pictures_in_the_run_folder(draw, tmp_path, monkeypatch):
+    monkeypatch.setattr(sample.figures, "write_neighbours", lambda *a: shown.append(a))
+    shown = []
+    assert draw(None, figure="neighbours") == tmp_path / "run" / "neighbours.png"
+    ((samples, train, _, extractor),) = shown
+    assert (len(samples), len(train), extractor.name) == (3, 60_000, "digit classifier")
+    path = draw(None, figure="interpolation")
+    assert path == tmp_path / "run" / "interpolation.png"
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+    for out in ("x.npz", "folder"):
+        with pytest.raises(UserError, match="figure=interpolation is a picture: out=FILE.png"):
+            draw(tmp_path / out, figure="interpolation")
