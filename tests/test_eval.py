@@ -83,7 +83,7 @@ def test_the_command_measures_everything_and_says_with_what(command, digits, tmp
     assert frechet == {
         "n_fake": 64, "n_real": 300, "split": "train", "error": None,
         "extractor": "digit classifier", "extractor_sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
-        "seed": 5, "precision": "float32", "weights": "ema", "step": 7, "checkpoint": "last.safetensors",
+        "n_held_out": 64, "seed": 5, "precision": "float32", "weights": "ema", "step": 7, "checkpoint": "last.safetensors",
         "gan_cli": "0.1.0",
     }  # fmt: skip
     assert (found["parzen"]["extractor"], found["parzen"]["n_real"], found["parzen"]["split"]) == (
