@@ -100,7 +100,7 @@ class Data:
 
     @cached_property
     def train_features(self) -> Tensor:
-        return self._features(self.train.images, "training data")
+        return self.extractor.features(self.train.images, self._batch_size, "training data")
 
     @cached_property
     def some_train_features(self) -> Tensor:
@@ -109,11 +109,11 @@ class Data:
 
     @cached_property
     def fresh_features(self) -> Tensor:
-        return self._features(self.fresh, "held-out data")
+        return self.extractor.features(self.fresh, self._batch_size, "held-out data")
 
     @cached_property
     def fake_features(self) -> Tensor:
-        return self._features(self.fake, "samples")
+        return self.extractor.features(self.fake, self._batch_size, "samples")
 
     @cached_property
     def classify(self) -> Callable[[Tensor], Tensor]:
@@ -146,9 +146,6 @@ class Data:
     def _some(self, rows: Tensor) -> Tensor:
         rng = torch.Generator().manual_seed(self.seed)
         return rows[torch.randperm(len(rows), generator=rng)[: self.n]]
-
-    def _features(self, pictures: Tensor, what: str) -> Tensor:
-        return self.extractor.features(pictures, self._batch_size, what)
 
 
 def unit_pixels(pictures: Tensor) -> Tensor:

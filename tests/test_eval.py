@@ -83,8 +83,8 @@ def test_the_command_measures_everything_and_says_with_what(command, digits, tmp
     assert frechet == {
         "n_fake": 64, "n_real": 300, "split": "train", "error": None,
         "extractor": "digit classifier", "extractor_sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
-        "n_held_out": 64, "seed": 5, "precision": "float32", "weights": "ema", "step": 7, "checkpoint": "last.safetensors",
-        "gan_cli": "0.1.0",
+        "n_held_out": 64, "seed": 5, "precision": "float32", "weights": "ema", "step": 7,
+        "checkpoint": "last.safetensors", "gan_cli": "0.1.0",
     }  # fmt: skip
     assert (found["parzen"]["extractor"], found["parzen"]["n_real"], found["parzen"]["split"]) == (
         "pixels",
@@ -145,6 +145,9 @@ def test_what_a_folder_of_colour_images_lacks_is_said(tmp_path, monkeypatch, mea
     assert f"{by_features}: colour images are judged by Inception features: pip install 'gan-cli[fid]'" in line
     assert "parzen, c2st, one_nn, memorisation: needs held-out data, and this dataset has no test split" in line
     assert not (tmp_path / "run" / "eval.json").exists()
+    monkeypatch.setattr(evaluate.images, "generate", None)  # no sample is drawn for nothing
+    with pytest.raises(UserError, match="nothing to measure: frechet"):
+        measured(tmp_path / "run", metrics="frechet")
 
 
 def test_without_features_two_sample_tests_look_at_pixels(monkeypatch):
