@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PATH_STEPS = 8  # images from one latent to another
 DPI = 110
-HEAD, MARGIN, NARROWEST = 68, 12, 420  # pixels above and around the images of a figure; its least width
+HEAD, MARGIN, NARROWEST = 68, 12, 600  # pixels above and around the images of a figure; its least width
 
 
 def write_curves(run_dir: Path) -> None:
