@@ -141,6 +141,11 @@ def held_out(node: Mapping[str, Any]) -> Dataset | None:
     return dataset({**node, "split": "test"})
 
 
+def validation(node: Mapping[str, Any]) -> Dataset | None:
+    """The training images that a ``limit`` keeps out of training; None where there is no limit."""
+    return None if node.get("limit") is None else dataset({**node, "split": "validation"})
+
+
 def noise(net: Mapping[str, Any]) -> tuple[str, int]:
     """The noise of a ``net`` group: its prior and its dimensions."""
     prior = net.get("prior")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_cli import __version__, build, checkpoint, files, images
+from gan_cli import __version__, build, checkpoint, files, hardware, images
 from gan_cli.data import Dataset
 from gan_cli.errors import UserError
 from gan_cli.metrics import parzen
@@ -54,13 +54,14 @@ class Figure:
 class Data:
     """What the metrics look at. Samples and features are made once, when the first metric asks for them.
 
-    ``train`` is all the training data, ``fresh`` are n of the held-out images (all, if they are fewer), ``fake`` the n
+    ``train`` is all the training data, ``validation`` what a limit kept out of it, ``fresh`` are n of the held-out images (all, if they are fewer), ``fake`` the n
     samples. Inapplicable where there is no held-out data, no extractor, or a classifier that doesn't know the classes.
     """
 
     def __init__(
         self,
         train: Dataset,
+        validation: Dataset | None,
         held_out: Dataset | None,
         draw: Callable[[], Tensor],
         n: int,
@@ -68,7 +69,7 @@ class Data:
         device: torch.device,
         batch_size: int,
     ) -> None:
-        self.train, self.n, self.seed = train, n, seed
+        self.train, self.validation, self.n, self.seed = train, validation, n, seed
         self._held_out, self._draw, self._device, self._batch_size = held_out, draw, device, batch_size
 
     @property
@@ -205,8 +206,10 @@ def modes(data: Data) -> dict[str, Figure]:
 
 def parzen_log_likelihood(data: Data) -> dict[str, Figure]:
     test = unit_pixels(data.held_out.images)
-    # Of MNIST's 60,000 the paper trains on 50,000 and chooses sigma on the first 1,000 of the others.
-    validation = unit_pixels(data.train.images[len(data.train) * 5 // 6 :][:VALIDATION])
+    # Of MNIST's 60,000 the paper trains on 50,000 and chooses sigma on the first 1,000 of the others; where a run was
+    # trained on all, sigma is chosen on the same images, which it has seen.
+    others = data.validation.images if data.validation else data.train.images[len(data.train) * 5 // 6 :]
+    validation = unit_pixels(others[:VALIDATION])
     found = parzen.parzen_window(unit_pixels(data.fake), validation, test)
     real = parzen.parzen_window(unit_pixels(data.train.images[: data.n]), validation, test)
     chosen = {"sigma": found.sigma, "n_validation": len(validation)}
@@ -261,9 +264,9 @@ def run(config: Mapping[str, Any]) -> str:
     Metrics that don't apply to the data are skipped, with a line that says why; UserError if none does.
     """
     opened = checkpoint.read(config["ckpt"])
-    device = build.device(config["device"])
+    device = hardware.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
-    train, held_out = load_data(opened, config["root"], config["trust"])
+    train, validation, held_out = load_data(opened, config["root"], config["trust"])
     if len(train) < FEWEST:
         raise UserError(f"{len(train)} training images are too few to compare with: at least {FEWEST}")
     if held_out is not None and len(held_out) < FEWEST:
@@ -279,7 +282,7 @@ def run(config: Mapping[str, Any]) -> str:
                 bar.update(len(block))
         return torch.cat(blocks)
 
-    data = Data(train, held_out, draw, config["n"], config["seed"], device, config["batch_size"])
+    data = Data(train, validation, held_out, draw, config["n"], config["seed"], device, config["batch_size"])
     figures, skipped = measure(data, _names(config["metrics"]))
     if not figures:
         raise UserError(f"nothing to measure: {'; '.join(skipped)}")

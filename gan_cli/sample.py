@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -50,8 +50,16 @@ def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str
     return generator.eval()
 
 
-def load_data(opened: Checkpoint, root: str | None = None, trust: Sequence[str] = ()) -> tuple[Dataset, Dataset | None]:
-    """The training data of a checkpoint's run, and the held-out data where it has any; from ``root`` if that is given.
+class Splits(NamedTuple):
+    """What a run was trained on, and the data that it didn't see, where there are any."""
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+
+
+def load_data(opened: Checkpoint, root: str | None = None, trust: Sequence[str] = ()) -> Splits:
+    """The data of a checkpoint's run; from ``root`` if that is given.
 
     As with :func:`load_generator`, code that the configuration names elsewhere is refused. UserError as well where the
     images are not of the generator's shape.
@@ -62,14 +70,14 @@ def load_data(opened: Checkpoint, root: str | None = None, trust: Sequence[str] 
     build.check_trusted(node, opened.path, trust, "dataset")
     if root is not None:
         node = {**node, "root": os.path.abspath(os.path.expanduser(root))}
-    train, held_out = build.dataset(node), build.held_out(node)
+    splits = Splits(build.dataset(node), build.validation(node), build.held_out(node))
     drawn = list(opened.config["image_shape"])
-    if list(train.image_shape) != drawn:
+    if list(splits.train.image_shape) != drawn:
         raise UserError(
-            f"the generator draws images of {drawn}, the data are {list(train.image_shape)}; give the folder of "
+            f"the generator draws images of {drawn}, the data are {list(splits.train.image_shape)}; give the folder of "
             "its own with root=PATH"
         )
-    return train, held_out
+    return splits
 
 
 def run(config: Mapping[str, Any]) -> Path:
@@ -103,7 +111,7 @@ def run(config: Mapping[str, Any]) -> Path:
         disable=None,
     )
     if figure == "neighbours":
-        train, _ = load_data(opened, config["root"], config["trust"])
+        train = load_data(opened, config["root"], config["trust"]).train
         figures.write_neighbours(torch.cat(list(blocks)), train.images, out, _extractor(train.image_shape, device))
     elif suffix == ".png":
         images.write_png(images.grid(torch.cat(list(blocks))), out)

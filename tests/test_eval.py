@@ -154,7 +154,7 @@ def test_without_features_two_sample_tests_look_at_pixels(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     rng = torch.Generator().manual_seed(1)
     train, test, fake = (torch.randint(0, 256, (60, 3, 4, 4), dtype=torch.uint8, generator=rng) for _ in range(3))
-    data = evaluate.Data(Dataset(train), Dataset(test), lambda: fake, 60, 0, torch.device("cpu"), 50)
+    data = evaluate.Data(Dataset(train), None, Dataset(test), lambda: fake, 60, 0, torch.device("cpu"), 50)
     figures, skipped = evaluate.measure(data, ["frechet", "c2st", "one_nn", "memorisation", "parzen"])
     assert [line.split(":")[0] for line in skipped] == ["frechet"]
     assert {name: figure.extractor for name, figure in figures.items()} == dict.fromkeys(

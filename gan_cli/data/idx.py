@@ -62,15 +62,18 @@ def read_idx_pair(root: Path, split: str, class_names: tuple[str, ...], size: in
 def mnist(root: str | None = None, split: str = "train", size: int | None = None, limit: int | None = None) -> Dataset:
     """MNIST, 60,000 + 10,000 digits of 28x28 (LeCun, Cortes, Burges). It is shipped in this package.
 
-    ``root`` reads any other folder with files of the same names instead (KMNIST, say). Only the first ``limit`` images,
-    if that is given: Goodfellow et al. 2014 trained on 50,000 and chose the Parzen window by the other 10,000.
+    ``root`` reads any other folder with files of the same names instead (KMNIST, say). With ``limit`` only the first so
+    many of the training images are the split ``train``, and the others ``validation``: Goodfellow et al. 2014 trained on
+    50,000 and chose the Parzen window by the rest.
     """
-    whole = read_idx_pair(Path(root) if root else SHIPPED / "mnist", split, tuple("0123456789"), size)
-    if limit is None:
+    file = "train" if split == "validation" else split
+    whole = read_idx_pair(Path(root) if root else SHIPPED / "mnist", file, tuple("0123456789"), size)
+    if file == "test" or limit is None:
         return whole
-    if not 1 <= limit <= len(whole):
-        raise UserError(f"dataset.limit={limit}: there are {len(whole)} images")
-    return replace(whole, images=whole.images[:limit], labels=whole.labels[:limit])  # type: ignore[index]
+    if not 1 <= limit < len(whole):
+        raise UserError(f"dataset.limit={limit} should be at least 1 and less than all {len(whole)} images")
+    part = slice(limit) if split == "train" else slice(limit, None)
+    return replace(whole, images=whole.images[part], labels=whole.labels[part])  # type: ignore[index]
 
 
 def fashion_mnist(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:
