@@ -6,25 +6,34 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_atomic(path: Path, content: bytes | bytearray) -> None:
-    """Write ``content`` to ``path``: to a temporary file in the same folder, flushed to disk, then renamed over it.
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes ``path`` at the end of the block: all of it, or nothing where the block raises.
 
-    Folders are made as needed. Raises OSError, and leaves an older ``path`` as it was, when the disk won't take it.
+    It is a temporary file in the same folder, flushed to disk, then renamed over ``path``. Folders are made as needed.
+    Raises OSError, and leaves an older ``path`` as it was, when the disk won't take it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path):
             with temporary.open("wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
             flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: bytes | bytearray) -> None:
+    """Write ``content`` to ``path``, all of it or nothing, as :func:`replacing` does."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 def append(path: Path, content: bytes) -> None:
@@ -64,7 +73,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_leftovers(*folders: Path) -> None:
-    """Remove the temporary files that :func:`write_atomic` and :func:`link` left in ``folders`` when killed."""
+    """Remove the temporary files that :func:`replacing` and :func:`link` left in ``folders`` when killed."""
     for folder in folders:
         for path in folder.glob(".*.tmp"):
             if re.fullmatch(r"\..+\.\d+\.tmp", path.name):

@@ -12,6 +12,14 @@ from gan_cli.data import Dataset
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """A cache of the tests' own, for the commands that they call as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAN_CLI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Dataset:
     """100 random 8x8 grey images."""

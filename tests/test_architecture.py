@@ -45,7 +45,7 @@ def test_the_parts_know_torch_and_their_own_family_only():
                 module
             )
         if family == "data":
-            inside = ("gan_cli.data", "gan_cli.errors")
+            inside = ("gan_cli.data", "gan_cli.errors", "gan_cli.files")
             assert {name for name in _uses(imports, "gan_cli") if not name.startswith(inside)} == set(), module
 
 

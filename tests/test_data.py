@@ -88,6 +88,7 @@ def test_where_nothing_can_be_downloaded_the_error_says_what_to_put_where(tmp_pa
     def unreachable(*_, **__):
         raise OSError("network is unreachable")
 
+    monkeypatch.delenv("GAN_CLI_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(idx, "DEBIAN_FASHION_MNIST", tmp_path / "none")
     monkeypatch.setattr("urllib.request.urlopen", unreachable)

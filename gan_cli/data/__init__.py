@@ -1,4 +1,4 @@
-"""Datasets: one function each, which returns a :class:`Dataset` of uint8 images in memory; and the order to draw them.
+"""Datasets: one function each, which returns a :class:`Dataset` of uint8 images; and the order to draw them.
 
 A dataset of one's own is a function that returns a :class:`Dataset`, and a YAML file that names it.
 """
@@ -38,7 +38,11 @@ class Dataset:
     @property
     def pixel_mean(self) -> Tensor:
         """The mean image, ``[C, H, W]``, in [0, 1]."""
-        return self.images.float().mean(dim=0) / 255
+        # In blocks, of which the sums are whole numbers that float32 holds exactly: a dataset need not fit in memory.
+        total = torch.zeros(self.image_shape, dtype=torch.float64)
+        for block in self.images.split(256):
+            total += block.float().sum(dim=0)
+        return (total / (255 * len(self))).float()
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Datasets that are fetched once through torchvision, and what to say where nothing can be fetched."""
+"""Datasets that are fetched once through torchvision, where they are kept, and what to say where nothing can be."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$XDG_CACHE_HOME/gan-cli``, or ``~/.cache/gan-cli``."""
+    """Where downloads and decoded images are kept: ``$GAN_CLI_CACHE``, else ``$XDG_CACHE_HOME/gan-cli``, else
+    ``~/.cache/gan-cli``."""
+    if own := os.environ.get("GAN_CLI_CACHE"):
+        return Path(os.path.expanduser(own))
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gan-cli"
 
 

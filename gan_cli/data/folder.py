@@ -1,21 +1,24 @@
 """A folder of images of one's own: any tree, any sizes, any modes."""
 
+import hashlib
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from gan_cli.data import LARGEST_SIZE, Dataset
+from gan_cli.data.cache import images_of
 from gan_cli.errors import UserError, printable
 
 log = logging.getLogger(__name__)
+
+DECODER = (
+    1  # to be raised when the functions below make other pixels of a file than they did: then caches are made anew
+)
 
 # Pillow goes by what a file begins with, not by its suffix, and some of its readers are dangerous (EPS: it runs
 # Ghostscript): so the formats are named. TGA, which has no signature, comes last.
@@ -45,7 +48,7 @@ def read_image(path: Path, size: int, channels: int) -> np.ndarray:
         )  # a JPEG decodes at 1/2, 1/4 or 1/8 where that will do
         upright = ImageOps.exif_transpose(image)
         square = ImageOps.fit(to_channels(upright, channels), (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1)
+    return np.ascontiguousarray(np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1))
 
 
 def image_files(top: Path) -> Iterator[Path]:
@@ -76,30 +79,25 @@ def _try_read(path: Path, size: int, channels: int) -> np.ndarray | None:
         return None
 
 
-def _read_all(paths: list[Path], size: int, channels: int) -> list[np.ndarray | None]:
-    """:func:`_try_read` of every path, in threads."""
-    # Pillow lets go of Python's lock while it decodes and resizes.
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Pillow only warns of up to twice the pixels that it takes for safe. The filters are the whole process's, so
-        # they are set here and not in the threads.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return list(
-            tqdm(
-                pool.map(lambda path: _try_read(path, size, channels), paths),
-                total=len(paths),
-                desc="reading images",
-                unit="file",
-                leave=False,
-                disable=None,
-            )
-        )
+def _key(paths: list[Path]) -> str:
+    """A digest of what the decoded images depend on: the files' paths, sizes and times, and how they are decoded."""
+    digest = hashlib.sha256(f"{DECODER} {FORMATS}".encode())
+    for path in paths:
+        try:
+            status = os.stat(path)
+            stamp = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:  # a link to nowhere
+            stamp = ""
+        digest.update(os.fsencode(path) + f"\0{stamp}\0".encode())
+    return digest.hexdigest()
 
 
 def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
-    """Every image file below ``root``, at ``size`` x ``size`` with 1 (grey) or 3 (RGB) ``channels``, uint8 in memory.
+    """Every image file below ``root``, at ``size`` x ``size`` with 1 (grey) or 3 (RGB) ``channels``, uint8.
 
-    Files are taken in the order of their paths. Unreadable ones are counted and named in one warning; UserError if
-    ``root`` is no folder or holds no readable image.
+    Files are taken in the order of their paths. They are decoded once, into a file of the cache folder that is mapped
+    into memory, and again when one of them has changed, come or gone. Unreadable ones are counted and named in one
+    warning; UserError if ``root`` is no folder or holds no readable image.
     """
     if size < 1:
         raise UserError(f"dataset.size={size} is too small: at least 1")
@@ -109,16 +107,22 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
         raise UserError(f"dataset.channels={channels}: choose 1 (grey) or 3 (colour)")
     if root is None:
         raise UserError("dataset=folder needs dataset.root=PATH, a folder of images")
-    top = Path(os.path.expanduser(root))  # unlike Path.expanduser, it bears names of no user
+    top = Path(os.path.abspath(os.path.expanduser(root)))  # unlike Path.expanduser, it bears names of no user
     if not top.is_dir():
         raise UserError(f"dataset.root={root} is not a folder; give the folder that holds your images")
     paths = sorted(image_files(top))
     if not paths:
         raise UserError(f"no image files below {top}; it may be the wrong folder")
-    arrays = _read_all(paths, size, channels)
-    unreadable = [path for path, array in zip(paths, arrays, strict=True) if array is None]
-    images = [array for array in arrays if array is not None]
-    if not images:
+    # One entry for each folder and shape: a folder that has changed replaces its own.
+    name = f"{hashlib.sha256(os.fsencode(top)).hexdigest()[:16]}-{size}x{size}x{channels}"
+    with warnings.catch_warnings():
+        # Pillow only warns of up to twice the pixels that it takes for safe. The filters are the whole process's, so
+        # they are set here and not in the threads.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        images, unreadable = images_of(
+            paths, lambda path: _try_read(path, size, channels), (channels, size, size), name, _key(paths)
+        )
+    if len(images) == 0:
         raise UserError(f"none of the {len(paths)} image files below {top} can be read")
     if unreadable:
         names = ", ".join(printable(str(path.relative_to(top))) for path in unreadable[:5])
@@ -126,4 +130,4 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
         log.warning(
             "skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more
         )
-    return Dataset(torch.from_numpy(np.stack(images)))
+    return Dataset(images)
