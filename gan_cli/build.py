@@ -121,9 +121,10 @@ def _instantiate(node: Any, group: str, **facts: Any) -> Any:
 
 
 def _facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """Those ``facts`` that the constructor named by ``node`` has parameters for."""
+    """Those ``facts`` that the constructor named by ``node`` has parameters for; functions are called for theirs."""
     wanted = inspect.signature(_target(node, group)).parameters
-    return {name: value for name, value in facts.items() if name in wanted and name not in node}
+    wanted_facts = {name: fact for name, fact in facts.items() if name in wanted and name not in node}
+    return {name: fact() if callable(fact) else fact for name, fact in wanted_facts.items()}
 
 
 def dataset(node: Mapping[str, Any]) -> Dataset:

@@ -87,7 +87,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
             f"the data has changed: {was} images when the run began, {len(dataset)} now; put it back as it was"
         )
     images.check_grid(config["samples"], dataset.image_shape)
-    facts = {"image_shape": dataset.image_shape, "pixel_mean": dataset.pixel_mean}
+    facts = {"image_shape": dataset.image_shape, "pixel_mean": lambda: dataset.pixel_mean}  # takes a look at all of it
     penalty, penalty_interval = build.penalty(config["penalty"])
     make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
     saved = {name: resume.shapes_of(name) if resume else None for name in ("generator", "discriminator")}

@@ -1,6 +1,7 @@
 """Every YAML file composes and binds; a file that is forgotten is counted."""
 
 import pytest
+import torch
 from conftest import CONFIGS
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
@@ -73,3 +74,19 @@ def test_the_help_names_every_key():
         text = schema._describe_keys(command)
         for name in node.__dataclass_fields__:
             assert f"  {name}=" in text or node.__dataclass_fields__[name].metadata.get("group")
+
+
+def test_a_fact_that_is_a_function_is_called_only_where_it_is_wanted():
+    calls = []
+
+    def pixel_mean():
+        calls.append(True)
+        return torch.full((1, 28, 28), 0.25)
+
+    facts = {"image_shape": (1, 28, 28), "pixel_mean": pixel_mean}
+    build.generator(_compose("net=conv")["net"], facts)
+    assert not calls
+    maxout = build.generator(_compose("net=maxout")["net"], facts)
+    bias = [module for module in maxout.modules() if isinstance(module, torch.nn.Linear)][-1].bias
+    assert torch.allclose(bias.sigmoid(), torch.tensor(0.25))
+    assert len(calls) == 1
