@@ -343,6 +343,14 @@ def test_a_dataset_checks_itself():
         Dataset(torch.zeros(0, 1, 8, 8, dtype=torch.uint8))
 
 
+def test_the_mean_image_is_that_of_all_blocks():
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (1000, 2, 3, 4), dtype=torch.uint8, generator=rng)
+    mean = Dataset(images).pixel_mean
+    assert mean.dtype == torch.float32
+    torch.testing.assert_close(mean.double(), images.double().mean(dim=0) / 255, rtol=1e-7, atol=0)
+
+
 def test_every_epoch_draws_each_example_once_in_another_order():
     sampler = Sampler(10, seed=3)
     drawn = torch.cat([sampler.draw(4) for _ in range(5)])
