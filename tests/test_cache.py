@@ -30,6 +30,8 @@ def root(tmp_path, monkeypatch):
     for i in range(5):
         Image.new("L", (4, 4), 10 * i).save(tmp_path / "images" / f"{i}.png")
     (tmp_path / "images" / "broken.png").write_bytes(b"no")
+    for path in (tmp_path / "images").iterdir():
+        os.utime(path, ns=(0, 0))  # so that not the times tell them apart
     return tmp_path / "images"
 
 

@@ -66,7 +66,7 @@ def image_files(top: Path) -> Iterator[Path]:
         visited.add(identity)
         # Sorted, so that a folder with two paths is always found by the same one.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in names if Path(name).suffix.lower() in SUFFIXES)
+        yield from (Path(here, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
 
 
 def _try_read(path: Path, size: int, channels: int) -> np.ndarray | None:
