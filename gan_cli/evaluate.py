@@ -54,8 +54,9 @@ class Figure:
 class Data:
     """What the metrics look at. Samples and features are made once, when the first metric asks for them.
 
-    ``train`` is all the training data, ``validation`` what a limit kept out of it, ``fresh`` are n of the held-out images (all, if they are fewer), ``fake`` the n
-    samples. Inapplicable where there is no held-out data, no extractor, or a classifier that doesn't know the classes.
+    ``train`` is all the training data, ``validation`` what a limit kept out of it, ``fresh`` n of the held-out images
+    (all, if they are fewer), ``fake`` the n samples. Inapplicable where there is no held-out data, no extractor, or a
+    classifier that doesn't know the classes.
     """
 
     def __init__(

@@ -373,10 +373,10 @@ def test_batches_larger_than_the_dataset_and_other_seeds():
 
 
 def test_a_limit_leaves_the_rest_of_mnist_for_validation_and_the_test_split_whole():
-    train, validation, test = (mnist(split=split, limit=50_000) for split in ("train", "validation", "test"))
+    train, validation, test = (idx.mnist(split=split, limit=50_000) for split in ("train", "validation", "test"))
     assert (len(train), len(validation), len(test)) == (50_000, 10_000, 10_000)
-    whole = mnist()
+    whole = idx.mnist()
     assert torch.equal(torch.cat([train.images, validation.images]), whole.images)
     assert torch.equal(torch.cat([train.labels, validation.labels]), whole.labels)
     with pytest.raises(UserError, match=r"dataset\.limit=60000 should be at least 1 and less than all 60000"):
-        mnist(limit=60_000)
+        idx.mnist(limit=60_000)

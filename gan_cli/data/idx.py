@@ -63,8 +63,8 @@ def mnist(root: str | None = None, split: str = "train", size: int | None = None
     """MNIST, 60,000 + 10,000 digits of 28x28 (LeCun, Cortes, Burges). It is shipped in this package.
 
     ``root`` reads any other folder with files of the same names instead (KMNIST, say). With ``limit`` only the first so
-    many of the training images are the split ``train``, and the others ``validation``: Goodfellow et al. 2014 trained on
-    50,000 and chose the Parzen window by the rest.
+    many of the training images are the split ``train`` and the others ``validation``: Goodfellow et al. 2014 trained
+    on 50,000 and chose the Parzen window by the rest.
     """
     file = "train" if split == "validation" else split
     whole = read_idx_pair(Path(root) if root else SHIPPED / "mnist", file, tuple("0123456789"), size)
