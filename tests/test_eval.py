@@ -169,10 +169,10 @@ def test_the_weights_of_inception_that_cannot_be_had_or_read(tmp_path, monkeypat
     fidelity.feature_extractor_inceptionv3 = type(sys)("feature_extractor_inceptionv3")
     fidelity.feature_extractor_inceptionv3.URL_INCEPTION_V3 = (tmp_path / "away" / "weights.pth").as_uri()
     monkeypatch.setitem(sys.modules, "torch_fidelity", fidelity)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("GAN_CLI_CACHE", str(tmp_path / "cache"))
     with pytest.raises(UserError, match=r"can't download .* put Inception's weights, file://.*, into .*cache"):
         inception.load_inception()
-    (tmp_path / "gan-cli" / "weights.pth").write_bytes(b"not weights")
+    (tmp_path / "cache" / "weights.pth").write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"weights.pth is not Inception's weights .* remove it"):
         inception.load_inception()
 
