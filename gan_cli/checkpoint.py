@@ -203,6 +203,8 @@ def _read_pickled(path: Path) -> Checkpoint:
     """
     try:
         content = pickled.read(path)
+        if not isinstance(content, Mapping):
+            raise TypeError(f"a {type(content).__name__}")
         config = tensorfile.strict_json(json.dumps(content["config"], allow_nan=False), most=VALUE_LIMIT)
         parts = {"generator": content["generator"], "ema": content.get("ema", content["generator"])}
         loaded = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}

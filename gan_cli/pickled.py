@@ -2,14 +2,13 @@
 
 torch reads them with ``weights_only=True``, which calls nothing but what tensors are put together from. Before that,
 the pickle is looked through for every name it refers to, since torch's own list is longer (``bytearray`` of any length
-is on it); after that, the tensors must not be larger than the file.
+is on it); after that, its tensors and words must not be larger than the file: a pickle can refer to one thing many times.
 """
 
 import io
-import pickle
 import pickletools
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ PARTS_OF_TENSORS = {
     "torch._utils _rebuild_parameter",
     *(f"torch {kind}Storage" for kind in ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Byte", "Bool")),
 }
-PICKLE_LIMIT = 1 << 20  # bytes; 5,000 tensors take about as many
+PICKLE_LIMIT = 1 << 20  # bytes, and characters of the words it means; 5,000 tensors take about as many
 VALUE_LIMIT = 50_000
+LARGEST = 2**63  # of whole numbers
 NAMES_PER_NUMBER = 4
 # Other ways in which a pickle can name or make objects; torch.save uses none of them.
 REFUSED = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
@@ -49,13 +49,16 @@ def read(path: Path) -> Any:
                 copied.writestr(member.filename, part)
         copy.seek(0)
         content = torch.load(copy, map_location="cpu", weights_only=True)
-    except zipfile.BadZipFile as error:
-        raise ValueError("it is not what torch.save writes, or damaged") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"torch can't read it ({type(error).__name__})") from error
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # zipfile and torch let whatever a damaged file trips them up with through
+        raise ValueError(f"it is not what torch.save writes, or damaged ({type(error).__name__})") from error
+    values = _values(content)
     # Several names for the same numbers are in order: an average that is the generator itself, tied weights.
-    if sum(tensor.nbytes for tensor in _tensors(content)) > NAMES_PER_NUMBER * path.stat().st_size:
+    if sum(value.nbytes for value in values if isinstance(value, Tensor)) > NAMES_PER_NUMBER * path.stat().st_size:
         raise ValueError("its tensors are larger than the file")
+    if sum(len(value) for value in values if isinstance(value, str)) > PICKLE_LIMIT:
+        raise ValueError(f"its words have more than {PICKLE_LIMIT:,} characters")
     return content
 
 
@@ -66,18 +69,22 @@ def _look_through(text: bytes) -> None:
     for code, argument, _ in pickletools.genops(text):
         if code.name in REFUSED or (code.name == "GLOBAL" and argument not in PARTS_OF_TENSORS):
             raise ValueError(f"it is not only tensors: its pickle asks for {argument or code.name}, which is not run")
+        if isinstance(argument, int) and abs(argument) > LARGEST:
+            raise ValueError("a number in its pickle is too large")
 
 
-def _tensors(content: Any) -> Iterator[Tensor]:
-    """Every tensor in ``content``. ValueError on more values than weights have: lists may refer to each other."""
-    level, total = [content], 0
+def _values(content: Any) -> list[Any]:
+    """Everything in ``content``, as often as it is there. ValueError where that is more than weights have."""
+    values, level = [content], [content]
     while level:
-        total += len(level)
-        if total > VALUE_LIMIT:
-            raise ValueError(f"it holds more than {VALUE_LIMIT:,} values")
-        yield from (node for node in level if isinstance(node, Tensor))
         level = [child for node in level for child in _children(node)]
+        values += level
+        if len(values) > VALUE_LIMIT:
+            raise ValueError(f"it holds more than {VALUE_LIMIT:,} values")
+    return values
 
 
 def _children(node: Any) -> Iterable[Any]:
-    return node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
+    if isinstance(node, Mapping):
+        return [*node, *node.values()]
+    return node if isinstance(node, list | tuple) else ()

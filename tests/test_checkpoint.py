@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import pytest
@@ -197,6 +198,32 @@ def test_lists_that_refer_to_each_other_are_not_walked_through(tmp_path):
         laughs = [laughs] * 10
     torch.save({"config": {"a": laughs}, "generator": {}}, tmp_path / "x.pt")
     with pytest.raises(UserError, match="it holds more than 50,000 values"):
+        checkpoint.read(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({"config": {"a": ["a" * 900_000] * 2000}, "generator": {}}, "its words have more than 1,048,576 characters"),
+        ({"config": {}, "generator": {("a" * 900_000,) * 2000: 1}}, "its words have more than 1,048,576 characters"),
+        ({"config": {"a": 10**400}, "generator": {}}, "a number in its pickle is too large"),
+        (torch.zeros(1), "holds no generator and its config .a Tensor"),
+    ],
+)
+def test_words_and_numbers_larger_than_the_file_are_not_put_together(tmp_path, content, complaint):
+    torch.save(content, tmp_path / "x.pt")
+    tracemalloc.start()
+    with pytest.raises(UserError, match=complaint):
+        checkpoint.read(tmp_path / "x.pt")
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("ending", [b"s.", b"e.", b"u.", b"b.", b"N\x85R.", b"N(t\x86\x87."])
+def test_a_pickle_that_trips_torch_up_gets_one_line(tmp_path, ending):
+    with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02" + ending)
+    with pytest.raises(UserError, match="not what torch.save writes, or damaged"):
         checkpoint.read(tmp_path / "x.pt")
 
 

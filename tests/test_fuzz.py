@@ -11,10 +11,12 @@ import resource
 import shutil
 import signal
 import sys
+import zipfile
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -102,7 +104,8 @@ def _garbled(draw, content):
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(content)) | st.integers(0, 2000).map(lambda n: min(n, len(content))))
         piece = draw(
-            st.binary(min_size=1, max_size=9) | st.sampled_from([b"\xff" * 8, b'"', b"[" * 5000, b"NaN", b"-"])
+            st.binary(min_size=1, max_size=9)
+            | st.sampled_from([b"\xff" * 8, b'"', b"[" * 5000, b"NaN", b"-", b"s", b"u.", b"b", b"N\x85R", b"h\x01"])
         )
         action = draw(st.sampled_from(["overwrite", "insert", "remove", "cut"]))
         if action == "overwrite":
@@ -129,14 +132,18 @@ def _little_memory():
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
+def _sample(path):
+    """Read, build and sample, as ``gan-sample`` does."""
+    opened = checkpoint.read(path)
+    generator = load_generator(opened)
+    return list(images.generate(generator, images.latents("normal", 2, opened.config["net"]["z_dim"], seed=0)))
+
+
 def _open(path):
-    """Read, build and sample, as ``gan-sample`` does: whether it worked. If not, it has to be told in one line."""
+    """Whether :func:`_sample` worked in little memory. If not, it has to be told in one line."""
     try:
         with _little_memory():
-            opened = checkpoint.read(path)
-            generator = load_generator(opened)
-            z_dim = opened.config["net"]["z_dim"]
-            list(images.generate(generator, images.latents("normal", 2, z_dim, seed=0)))
+            _sample(path)
     except UserError as error:
         line = str(error)
     else:
@@ -151,7 +158,7 @@ def _open(path):
 def sound(tmp_path_factory):
     """A checkpoint's file, warmed up: what is imported or started once is not what a hostile file allocates."""
     path = save_checkpoint(tmp_path_factory.mktemp("sound"))
-    assert _open(path)
+    _sample(path)
     return path
 
 
@@ -180,6 +187,32 @@ def test_a_hostile_checkpoint_gets_one_line(sound, tmp_path, monkeypatch, data):
     path.write_bytes(content)
     event(f"{kind}: {'opened' if _open(path) else 'refused'}")
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def archive(sound):
+    """The same weights in a .pt file: the parts of its archive by name."""
+    opened, buffer = checkpoint.read(sound), io.BytesIO()
+    torch.save({"config": opened.config, "generator": opened.tensors("generator")}, buffer)
+    torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)  # warmed up as well
+    with zipfile.ZipFile(buffer) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory by /proc and RLIMIT_AS")
+@given(data=st.data())
+@_fuzz(40)
+def test_a_hostile_pt_file_gets_one_line(sound, archive, tmp_path, data):
+    """The pickle garbled, or another part, or the archive itself."""
+    part = data.draw(st.sampled_from([*archive, *[name for name in archive if name.endswith(".pkl")] * 9, None]))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in archive.items():
+            file.writestr(name, data.draw(_garbled(content)) if name == part else content)
+    path = tmp_path / "x.pt"
+    path.write_bytes(buffer.getvalue() if part else data.draw(_garbled(buffer.getvalue())))
+    event("opened" if _open(path) else "refused")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.pt"]
 
 
 @given(data=st.data())
