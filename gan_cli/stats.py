@@ -4,7 +4,6 @@ import contextlib
 import errno
 import io
 import json
-import math
 import os
 import sys
 import time
@@ -62,7 +61,7 @@ class Window:
     def __init__(self, saved: Mapping[str, Tensor] | None = None) -> None:
         self._values: dict[str, list[Tensor]] = {name: [] for name in (*LOSSES, "real", "fake")}
         for name, values in (saved or {}).items():
-            if name in self._values and values.dim() == 1 and values.is_floating_point():  # it may be a stranger's
+            if name in self._values and _is_noted(values):  # it may be a stranger's
                 self._values[name].append(values)
 
     def add_discriminator(self, loss: Tensor, real_logits: Tensor, fake_logits: Tensor) -> None:
@@ -91,6 +90,11 @@ class Window:
         means = [state[name].mean() for name in LOSSES]
         means += [real.sigmoid().mean(), fake.sigmoid().mean(), logsigmoid(real).mean() + logsigmoid(-fake).mean()]
         return dict(zip(names, torch.stack(means).tolist(), strict=True))  # the window's one wait for the device
+
+
+def _is_noted(values: Tensor) -> bool:
+    """Whether ``values`` can be what steps noted: numbers in one dimension, of a size that a mean can be taken of."""
+    return values.dim() == 1 and values.dtype in (torch.float32, torch.float64) and bool((values.abs() < 1e30).all())
 
 
 class Log:
@@ -163,20 +167,28 @@ def _events(rows: Iterable[Mapping[str, float]], first: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The records of a run folder's ``metrics.jsonl``, in order; lines that are no whole record are left out."""
     path = run_dir / "metrics.jsonl"
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-        with contextlib.suppress(json.JSONDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
-            if isinstance(row, dict) and type(row.get("step")) is int and all(_is_number(row.get(n)) for n in TICK):
+            if _is_record(row):
                 rows.append(row)
     return rows
+
+
+def _is_record(row: Any) -> bool:
+    """Whether ``row`` is a tick's record: a step, and numbers of a size that all who read it can take."""
+    return (
+        isinstance(row, dict)
+        and row.keys() >= {"step", *TICK}
+        and all(name.isprintable() for name in row)
+        and all(type(value) in (int, float) and abs(value) < 1e308 for value in row.values())
+        and type(row["step"]) is int
+        and 0 <= row["step"] < 2**63
+    )
 
 
 def format_row(row: Mapping[str, float]) -> str:
