@@ -7,10 +7,10 @@ progress, the resolved configuration and the optimizers' settings. All of it is 
 its words, and allocates no more than the file has.
 """
 
+import copy
 import dataclasses
 import json
 import logging
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -245,12 +245,12 @@ def _progress(facts: Mapping[str, Any]) -> Progress:
     counts = {name: facts[name] for name in ("step", "images")}
     if not all(type(count) is int and 0 <= count < 10**17 for count in counts.values()):
         raise ValueError("step or images")
-    numbers = {"seconds": facts["seconds"], "lr_scale": facts.get("lr_scale", 1.0)}
-    if facts.get("best") is not None:
-        numbers["best"] = facts["best"]
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers.values()):
+    seconds, lr_scale, best = facts["seconds"], facts.get("lr_scale", 1.0), facts.get("best")
+    if not all(type(value) in (int, float) for value in (seconds, lr_scale, 0.0 if best is None else best)):
         raise ValueError("seconds, lr_scale or best")
-    return Progress(**counts, **numbers)
+    if not (0 <= seconds < 10**9 and 0 < lr_scale <= 1):
+        raise ValueError("seconds or lr_scale")
+    return Progress(**counts, seconds=seconds, lr_scale=lr_scale, best=best)
 
 
 def load_module(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
@@ -265,7 +265,7 @@ def load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> N
     """Fill ``optimizer`` with the state and the settings saved as ``name``. UserError where they don't fit."""
     try:
         _load_optimizer(checkpoint, name, optimizer)
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # optimizers check nothing: they trip over whatever is wrong
         raise UserError(
             f"the {name}'s optimizer in {checkpoint.path} can't be read ({error!r}); use an older one"
         ) from error
@@ -288,7 +288,23 @@ def _load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> 
         if wrong := [key for key in group.keys() & fresh.keys() - {"params"} if not _alike(group[key], fresh[key])]:
             raise TypeError(f"{wrong[0]}={group[wrong[0]]}")
         groups.append({**fresh, **group, "params": fresh["params"]})
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    saved_state = {"state": state, "param_groups": groups}
+    optimizer.load_state_dict(copy.deepcopy(saved_state))
+    _try_out(optimizer)
+    optimizer.load_state_dict(saved_state)
+
+
+def _try_out(optimizer: Optimizer) -> None:
+    """Take a step with gradients of zero, and take it back: better now than as step 1's traceback."""
+    optimizer.zero_grad()
+    before = {parameter: parameter.detach().clone() for parameter in optimizer.state}
+    for parameter in before:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    with torch.no_grad():
+        for parameter, value in before.items():
+            parameter.copy_(value)
+    optimizer.zero_grad()
 
 
 def _alike(saved: Any, fresh: Any) -> bool:

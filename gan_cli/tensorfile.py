@@ -96,9 +96,13 @@ def _counts(values: Any) -> bool:
 
 
 def strict_json(text: str, most: int) -> Any:
-    """``text`` as JSON. ValueError on a key that comes twice, NaN, nesting deeper than ours, and ``most`` values."""
+    """``text`` as JSON. ValueError on a key that comes twice, nesting deeper than ours, more than ``most`` values, NaN,
+    and numbers that an int64 or a double can't hold.
+    """
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_int=_int64, parse_float=_double, parse_constant=_no_constant
+        )
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
     level, total = [value], 1
@@ -117,6 +121,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         raise ValueError("a key of its JSON comes twice")
     return result
+
+
+def _int64(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError("a number in its JSON is too large")
+    return int(digits)
+
+
+def _double(digits: str) -> float:
+    if not math.isfinite(value := float(digits)):
+        raise ValueError("a number in its JSON is too large")
+    return value
 
 
 def _no_constant(word: str) -> None:

@@ -1,5 +1,7 @@
 """Checkpoints as data: what is refused, and how."""
 
+import copy
+import dataclasses
 import json
 import os
 import pickle
@@ -327,3 +329,52 @@ def test_a_configuration_without_a_generator_is_told(tmp_path):
     for net in ({}, [], None, {"generator": 3, "z_dim": 4, "prior": "normal"}):
         with pytest.raises(UserError):
             load_generator(checkpoint.read(_save(tmp_path, net)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seconds", 10**400), ("best", 10**400), ("seconds", -1), ("seconds", 1e300), ("lr_scale", 0), ("lr_scale", 9.0)],
+)
+def test_progress_that_no_run_comes_to_is_refused(tmp_path, name, value):
+    progress = dataclasses.replace(checkpoint.Progress(7, 70, 1.5), **{name: value})
+    path = checkpoint.save(tmp_path, progress, {}, {}, {}, torch.device("cpu"))
+    with pytest.raises(UserError, match="is not a checkpoint of gan-train"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "9" * 5000, str(2**63), "1e400", "-1e400"])
+def test_numbers_that_only_python_can_hold_are_refused(number):
+    with pytest.raises(ValueError, match="a number in its JSON is too large"):
+        tensorfile.strict_json(f"[{number}]", most=10)
+    assert tensorfile.strict_json(f"[{2**63 - 1}, {-(2**63)}, 1e308]", most=10) == [2**63 - 1, -(2**63), 1e308]
+
+
+def _trained(make_optimizer):
+    """A layer, and its optimizer after a step."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(2, 2)
+    optimizer = make_optimizer(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return layer, optimizer
+
+
+@pytest.mark.parametrize("make_optimizer", [torch.optim.Adam, torch.optim.RMSprop])
+def test_an_optimizer_is_read_without_moving_a_weight_and_refused_where_a_part_is_missing(tmp_path, make_optimizer):
+    layer, optimizer = _trained(make_optimizer)
+    saved = optimizer.state_dict()
+    path = checkpoint.save(tmp_path, checkpoint.Progress(), {}, {"g": layer}, {"g": optimizer}, torch.device("cpu"))
+    opened = checkpoint.read(path)
+    fresh = make_optimizer(layer.parameters())
+    before = copy.deepcopy(layer.state_dict())
+    checkpoint.load_optimizer(opened, "g", fresh)
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    for index, entries in fresh.state_dict()["state"].items():
+        assert all(torch.equal(entries[key], saved["state"][index][key]) for key in saved["state"][index])
+
+    tensors = safetensors.torch.load_file(path)
+    for name in [name for name in tensors if name.startswith("optimizer.g.0.")]:
+        less = {key: value for key, value in tensors.items() if key != name}
+        part = dataclasses.replace(opened, loaded=less)
+        with pytest.raises(UserError, match="the g's optimizer in .* can't be read"):
+            checkpoint.load_optimizer(part, "g", make_optimizer(layer.parameters()))

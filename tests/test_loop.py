@@ -356,7 +356,8 @@ def test_it_goes_back_once_with_half_the_learning_rates(tiny, tmp_path, capsys):
     outcome = _train(tiny, tmp_path, steps=13, loss=loss, make_optimizer=lambda p: Recorder(p, lr=0.1), log_every=1)
     assert outcome.step == 13
     assert [row["step"] for row in read_metrics(tmp_path)] == list(range(1, 14))
-    assert rates == [0.1] * 16 + [0.05] * 14  # eight steps of G and D, then 7 to 13 again
+    # eight steps of G and D, each optimizer tried out as it was saved, then 7 to 13 again
+    assert rates == [0.1] * 16 + [0.1] * 2 + [0.05] * 14
     said = capsys.readouterr().err
     assert said.startswith("gan-train: step 8: no longer finite: loss_d, ")
     assert said.endswith("; back to step 6, with half the learning rates from there on\n")
@@ -622,17 +623,29 @@ def test_a_damaged_picture_and_a_damaged_record_cost_a_run_nothing(tiny, tmp_pat
     _train(tiny, tmp_path, steps=3)
     (tmp_path / "samples" / "00000001.png").write_bytes(b"junk")
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 3}\n{"step": "x", "loss_d": null}\n[]\n')
+        file.write('{"step": 3}\n{"step": "x", "loss_d": null}\n[]\n' + "[" * 100_000 + "\n" + "9" * 5000 + "\n")
+        record = read_metrics(tmp_path)[0]
+        wrong = [{"seconds": 10**400}, {"x": "word"}, {"time": "x"}, {"step": -(10**23)}, {"step": 2**63}]
+        for change in [*wrong, {"loss_d": math.nan}, {"loss_d": math.inf}, {"\ud800": 1}]:
+            file.write(json.dumps({**record, **change}) + "\n")
     assert _train(tiny, tmp_path, steps=6, resume=checkpoint.read(tmp_path)).step == 6
     assert [row["step"] for row in read_metrics(tmp_path)] == [2, 3, 4, 6]
     assert "no animation: a picture in " in caplog.text
 
 
-def test_a_stranger_s_window_is_left_out(tiny):
-    window = stats.Window(
-        {"foo": torch.zeros(2), "loss_d": torch.zeros(2, 2), "real": torch.zeros(2, dtype=torch.int64)}
-    )
-    assert window.state() == {}
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("foo", torch.zeros(2)),
+        ("loss_d", torch.zeros(2, 2)),
+        ("real", torch.zeros(2, dtype=torch.int64)),
+        ("real", torch.zeros(2).to(torch.float8_e4m3fn)),
+        ("real", torch.tensor([0.0, math.nan])),
+        ("loss_g", torch.tensor([3e38, 3e38])),
+    ],
+)
+def test_a_stranger_s_window_is_left_out(name, values):
+    assert stats.Window({name: values}).state() == {}
 
 
 def test_data_that_does_not_fit_the_device_is_copied_batch_by_batch_to_the_same_effect(tiny, tmp_path, monkeypatch):
