@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import socket
+import struct
 import sys
 import zlib
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import EpsImagePlugin, Image, ImageFile
+from PIL import EpsImagePlugin, Image, ImageFile, ImageOps
 
 from gan_cli.data import Dataset, Sampler, cifar, idx, resized, to_unit
 from gan_cli.data.folder import folder
@@ -380,3 +381,25 @@ def test_a_limit_leaves_the_rest_of_mnist_for_validation_and_the_test_split_whol
     assert torch.equal(torch.cat([train.labels, validation.labels]), whole.labels)
     with pytest.raises(UserError, match=r"dataset\.limit=60000 should be at least 1 and less than all 60000"):
         idx.mnist(limit=60_000)
+
+
+@pytest.mark.parametrize("error", [struct.error, TypeError, AttributeError, Image.DecompressionBombError])
+def test_whatever_pillow_raises_costs_one_picture(tmp_path, caplog, monkeypatch, error):
+    for name in ("a.png", "b.png"):
+        Image.new("L", (9, 9)).save(tmp_path / name)
+    transpose = ImageOps.exif_transpose
+
+    def failing(image):
+        if image.filename.endswith("b.png"):
+            raise error("required argument is not an integer")
+        return transpose(image)
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", failing)
+    assert "skipped 1 of 2 files that are no readable images: b.png" in _skipped(tmp_path, caplog)
+
+
+def test_a_picture_with_damaged_exif_is_skipped(tmp_path, caplog):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03"  # cut off: struct.error
+    Image.new("L", (9, 9)).save(tmp_path / "b.jpg", exif=exif)
+    assert "skipped 1 of 2 files that are no readable images: b.jpg" in _skipped(tmp_path, caplog)
