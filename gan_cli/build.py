@@ -20,13 +20,13 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from gan_cli.data import Dataset
+from gan_cli.data import LARGEST_SIZE, Dataset
 from gan_cli.errors import UserError, did_you_mean, one_line
 from gan_cli.noise import PRIORS
 
 PAIR = ("generator", "discriminator")
 GROUPS = ("dataset", "net", "loss", "penalty", "optimizer")
-MOST_PARAMETERS = 10_000  # tensors in a network
+MOST_PARAMETERS = 2_000  # tensors in a network: the header of a checkpoint with two such has 3 of its 4 MiB
 MOST_LATENTS = 65_536  # dimensions of z
 COPIES = 4  # of the weights in training: themselves, gradients, two of Adam's
 
@@ -147,6 +147,17 @@ def validation(node: Mapping[str, Any]) -> Dataset | None:
     return None if node.get("limit") is None else dataset({**node, "split": "validation"})
 
 
+def image_shape(shape: Any, source: object) -> tuple[int, int, int]:
+    """``shape`` as (C, H, W), grey or RGB, no side too long. UserError, which names ``source``, if it is not that."""
+    sides = tuple(shape) if isinstance(shape, Sequence) else ()
+    if len(sides) != 3 or sides[0] not in (1, 3) or not all(type(n) is int and 0 < n <= LARGEST_SIZE for n in sides):
+        raise UserError(
+            f"{source} has images of shape {shape}: they should be (1 or 3 channels, height, width), "
+            f"at most {LARGEST_SIZE} pixels a side"
+        )
+    return sides
+
+
 def noise(net: Mapping[str, Any]) -> tuple[str, int]:
     """The noise of a ``net`` group: its prior and its dimensions."""
     prior = net.get("prior")
@@ -207,7 +218,13 @@ def _module(network: Any, node: Mapping[str, Any], group: str) -> nn.Module:
     """``network``; UserError unless it is one."""
     if not isinstance(network, nn.Module):
         raise UserError(f"{group}: {node['_target_']} gives a {type(network).__name__}, not a torch module")
+    if sum(1 for _ in network.parameters()) > MOST_PARAMETERS:
+        raise _too_many(group)
     return network
+
+
+def _too_many(group: str) -> UserError:
+    return UserError(f"{group} has more than {MOST_PARAMETERS:,} parameter tensors: use fewer layers")
 
 
 def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> Any:
@@ -218,7 +235,7 @@ def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> An
         nonlocal registered
         registered += 1
         if registered > MOST_PARAMETERS:
-            raise UserError(f"{group} has more than {MOST_PARAMETERS:,} parameter tensors: use fewer layers")
+            raise _too_many(group)
 
     hook = register_module_parameter_registration_hook(count)
     try:

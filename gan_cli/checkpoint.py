@@ -86,7 +86,7 @@ def numbered(folder: Path, step: int) -> Path:
 
 def in_order(folder: Path) -> list[Path]:
     """The numbered checkpoints in ``folder``, the newest first."""
-    paths = (path for path in folder.glob("*.safetensors") if re.fullmatch("[0-9]{8,18}", path.stem))
+    paths = (path for path in folder.glob("*.safetensors") if re.fullmatch("[0-9]{8,18}", path.stem) and path.is_file())
     return sorted(paths, key=lambda path: int(path.stem), reverse=True)
 
 
@@ -119,8 +119,8 @@ def save(
     """Write ``folder/<step>.safetensors`` and make ``last.safetensors`` the same file. Both appear whole or not at all.
 
     Of the numbered files only the newest ``keep`` stay, if that is given; the ``best`` is kept under that name as well.
-    Raises TrainingDiverged, and writes nothing, if a weight or an optimizer's state is not finite; OSError if the disk
-    won't take it, with all that was there as it was.
+    Raises TrainingDiverged, and writes nothing, if a weight or an optimizer's state is not finite; UserError if
+    ``config`` is more than :func:`read` takes; OSError if the disk won't take it, with all that was there as it was.
     """
     tensors = {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     param_groups = {}
@@ -147,9 +147,14 @@ def save(
         "config": dict(config),
         "param_groups": param_groups,
     }
+    try:
+        metadata = json.dumps(facts, allow_nan=False)
+        tensorfile.strict_json(metadata, most=VALUE_LIMIT)
+    except ValueError as error:
+        raise UserError(f"this configuration can't be saved: {error}") from error
     # Copies: safetensors takes contiguous tensors only, and none that share memory, as tied weights do.
     copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    content = tensorfile.sealed(safetensors.torch.save(copies, {"gan_cli": json.dumps(facts, allow_nan=False)}))
+    content = tensorfile.sealed(safetensors.torch.save(copies, {"gan_cli": metadata}))
     path = numbered(folder, progress.step)
     files.write_atomic(path, content)
     files.link(path, LAST)

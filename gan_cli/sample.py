@@ -14,7 +14,9 @@ from tqdm import tqdm
 
 from gan_cli import build, checkpoint, figures, hardware, images
 from gan_cli.checkpoint import Checkpoint
-from gan_cli.data import LARGEST_SIZE, Dataset
+from gan_cli.data import Dataset
+
+
 from gan_cli.errors import UserError
 from gan_cli.metrics.extractor import Extractor, extractor_for
 
@@ -37,9 +39,7 @@ def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str
     package is in ``trust``.
     """
     try:
-        net, shape = opened.config["net"], tuple(opened.config["image_shape"])
-        if len(shape) != 3 or not all(type(side) is int and 0 < side <= LARGEST_SIZE for side in shape):
-            raise ValueError(f"image_shape {shape}")
+        net, shape = opened.config["net"], build.image_shape(opened.config["image_shape"], opened.path)
         build.check_trusted(net, opened.path, trust, "net")
         generator = build.generator(net, {"image_shape": shape}, opened.shapes_of(MODULE[weights]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -378,3 +378,41 @@ def test_an_optimizer_is_read_without_moving_a_weight_and_refused_where_a_part_i
         part = dataclasses.replace(opened, loaded=less)
         with pytest.raises(UserError, match="the g's optimizer in .* can't be read"):
             checkpoint.load_optimizer(part, "g", make_optimizer(layer.parameters()))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_fifo_among_the_checkpoints_is_not_waited_for(tmp_path):
+    path = _save(tmp_path)
+    os.mkfifo(path.with_name("00000099.safetensors"))
+    assert checkpoint.in_order(path.parent) == [path]
+
+
+def test_the_largest_networks_that_are_built_have_checkpoints_that_are_read(tmp_path):
+    """As many parameters as there may be, with the buffers of batch normalisation, averages and Adam's three states."""
+    layers = [torch.nn.BatchNorm1d(1) for _ in range(build.MOST_PARAMETERS // 2)]
+    network = torch.nn.Sequential(*layers)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.randn(2, 1)).sum().backward()
+    optimizer.step()
+    modules = dict.fromkeys(("generator", "discriminator", "ema"), network)
+    optimizers = dict.fromkeys(("generator", "discriminator"), optimizer)
+    path = checkpoint.save(tmp_path, checkpoint.Progress(), {}, modules, optimizers, torch.device("cpu"))
+    assert len(checkpoint.read(path).shapes) == 27_001
+    assert tensorfile.read_header(path).size < 8 + tensorfile.HEADER_LIMIT + sum(
+        value.nbytes for value in safetensors.torch.load_file(path).values()
+    )
+
+
+def test_networks_of_more_tensors_are_refused_before_they_are_trained(tmp_path):
+    net = {**NET, "generator": {**NET["generator"], "widths": [1] * 1000, "norm": False}}
+    with pytest.raises(UserError, match="net.generator has more than 2,000 parameter tensors: use fewer layers"):
+        build.generator(net, {"image_shape": (1, 8, 8)})
+    with pytest.raises(UserError, match="net.generator has more than 2,000 parameter tensors: use fewer layers"):
+        build._module(torch.nn.ParameterList(torch.zeros(1) for _ in range(2001)), {}, "net.generator")
+
+
+@pytest.mark.parametrize("value", [[[0] * 20_000], 2**63, float("inf"), {"a": [[[[]]]] * 9000}])
+def test_a_configuration_that_would_not_be_read_is_not_written(tmp_path, value):
+    with pytest.raises(UserError, match="this configuration can't be saved: "):
+        _save(tmp_path, x=value)
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Where ``gan-sample`` writes: what is overwritten and what is refused, before a network is built."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +107,10 @@ def test_figures_are_pictures_in_the_run_folder(draw, tmp_path, monkeypatch):
     for out in ("x.npz", "folder"):
         with pytest.raises(UserError, match="figure=interpolation is a picture: out=FILE.png"):
             draw(tmp_path / out, figure="interpolation")
+
+
+@pytest.mark.parametrize("shape", [[1500, 8, 8], [5, 8, 8], [2, 8, 8], [1, 8], [1, 8, 4097], [True, 8, 8], "1,8", None])
+def test_what_pictures_cannot_have_for_a_shape_is_refused_before_a_network_is_built(shape):
+    opened = checkpoint.Checkpoint(Path("x"), checkpoint.Progress(), {"net": NET, "image_shape": shape}, {}, {})
+    with pytest.raises(UserError, match="^x has images of shape .*: they should be .1 or 3 channels, height, width"):
+        sample.load_generator(opened)
