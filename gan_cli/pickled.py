@@ -2,7 +2,7 @@
 
 torch reads them with ``weights_only=True``, which calls nothing but what tensors are put together from. Before that,
 the pickle is looked through for every name it refers to, since torch's own list is longer (``bytearray`` of any length
-is on it); after that, its tensors and words must not be larger than the file: a pickle can refer to one thing many times.
+is on it); after that, what it came to must not be larger than the file: a pickle can name one thing many times.
 """
 
 import io

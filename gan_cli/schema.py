@@ -7,6 +7,7 @@ Hydra checks names and types against these dataclasses while it composes, :func:
 import dataclasses
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -175,18 +176,23 @@ def _run_folder(run_dir: str, resume: str | None) -> str:
     return str(folder)
 
 
-def refuse_overwriting(config: DictConfig, folder: Path, sweep: bool) -> None:
+def refuse_overwriting(config: Mapping[str, Any] | DictConfig, folder: Path, sweep: bool) -> None:
     """UserError if ``folder`` holds a run already (or, for a ``sweep``, runs), unless it is to be resumed."""
-    if sweep and config.resume not in (None, "auto"):
+    if sweep and config["resume"] not in (None, "auto"):
         raise UserError("a sweep can't go on from one run: leave resume out, or say resume=auto to go on with a sweep")
     held = [*folder.glob("checkpoints"), *folder.glob("results.csv"), *folder.glob("*/checkpoints")]
-    if config.resume is None and (held if sweep else (folder / "checkpoints").exists()):
+    if config["resume"] is None and (held if sweep else (folder / "checkpoints").exists()):
         raise UserError(f"{folder} holds a run already; add resume=auto to go on with it, or choose another run_dir")
 
 
 def validate(config: DictConfig, command: str) -> None:
     """Check the values' ranges. UserError names the first key that is out of its range, and the range."""
     _validate(config, COMMANDS[command], "")
+    if command == "train":
+        for f in dataclasses.fields(TrainConfig):
+            value = config[f.name]
+            if "${" in str(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value):
+                raise UserError(f"{f.name} holds a literal ${{, which is refused in a checkpoint: use another name")
 
 
 def checked(config: dict[str, Any], command: str) -> dict[str, Any]:

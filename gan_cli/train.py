@@ -49,7 +49,11 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
     if "run_dir" in overridden and config["resume"] not in (None, "auto"):
         raise UserError(f"resume={config['resume']} goes on in that folder: leave run_dir out, or say resume=auto")
     run_dir.mkdir(parents=True, exist_ok=True)
+    for name in (".lock", "samples", "checkpoints"):
+        if (run_dir / name).is_symlink():  # a stranger's run folder must not lead out of itself
+            raise UserError(f"{run_dir / name} is a link, which gan-train never makes: remove it")
     with _locked(run_dir):
+        schema.refuse_overwriting(config, run_dir, sweep=False)  # once more: another run may have been at work till now
         files.remove_leftovers(run_dir, run_dir / "samples", run_dir / "checkpoints")
         return _run({**config, "dataset": _absolute_root(config["dataset"])}, overridden, run_dir)
 
@@ -80,12 +84,17 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     device = hardware.device(config["device"])
     prior, z_dim = build.noise(config["net"])
     torch.manual_seed(config["seed"])
+    if resume:
+        _check_networks(resume, config)
     dataset = build.dataset(config["dataset"])
     if resume and resume.config.get("examples") != len(dataset):
         was = resume.config.get("examples")
         raise UserError(
             f"the data has changed: {was} images when the run began, {len(dataset)} now; put it back as it was"
         )
+    if resume and dataset.image_shape != tuple(resume.config["image_shape"]):
+        raise UserError(f"the data has changed: its images have shape {dataset.image_shape} now; put it back as it was")
+    build.image_shape(dataset.image_shape, "the dataset")
     images.check_grid(config["samples"], dataset.image_shape)
     facts = {"image_shape": dataset.image_shape, "pixel_mean": lambda: dataset.pixel_mean}  # takes a look at all of it
     penalty, penalty_interval = build.penalty(config["penalty"])
@@ -172,6 +181,17 @@ def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence
     for group in build.GROUPS:
         build.check_trusted(resumed[group], resume.path, config["trust"], group)
     return resumed
+
+
+def _check_networks(resume: Checkpoint, config: Mapping[str, Any]) -> None:
+    """UserError unless ``resume`` holds the networks it describes: asked before the data it describes are loaded."""
+    shape = build.image_shape(resume.config.get("image_shape"), resume.path)
+    size = config["dataset"].get("size")
+    shipped = config["dataset"].get("_target_") in build.shipped_targets("dataset")
+    if shipped and size is not None and shape[1:] != (size, size):
+        raise UserError(f"{resume.path} has images of {shape[1]}x{shape[2]}, and yet dataset.size={size}")
+    build.generator(config["net"], {"image_shape": shape}, resume.shapes_of("generator"))
+    build.discriminator(config["net"], {"image_shape": shape}, resume.shapes_of("discriminator"))
 
 
 def _absolute_root(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
