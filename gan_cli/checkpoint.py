@@ -20,6 +20,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -165,6 +166,11 @@ def save(
     for old in until_now[keep:] if keep else []:
         old.unlink(missing_ok=True)
     return path
+
+
+def save_config(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """Write ``config`` to ``run_dir/config.yaml``, for people to read."""
+    files.write_atomic(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
 
 
 def _described(key: str, modules: Mapping[str, nn.Module]) -> str:

@@ -195,6 +195,8 @@ def train(
             if stopping or is_best or writer.overdue or step % checkpoint_every == 0:
                 write_checkpoint(is_best)
                 before = best
+                if config and not (run_dir / "config.yaml").is_file():  # the folder was deleted
+                    checkpoint.save_config(run_dir, config)
                 figures.write_curves(run_dir)
             if finished:
                 images.write_run_animation(run_dir)
@@ -221,8 +223,7 @@ def train(
 
             for turn in range(1, k + 1):
                 real = to_unit(hardware.gather(data, sampler.draw(batch_size), device))
-                passed_on = update != "alternating" and turn == k  # to G's step, with what it was computed by
-                with torch.set_grad_enabled(passed_on):
+                with torch.set_grad_enabled(update != "alternating" and turn == k):  # G's step goes on from there
                     fake = generate(noise())
                 real_logits, fake_logits = judge(real, fake.detach())
                 loss_d = loss(real_logits, fake_logits)[0].mean()

@@ -1,5 +1,6 @@
 """What a run does when the disk won't take its files: stop, or go on in memory and try again."""
 
+import errno
 import time
 from collections.abc import Callable
 
@@ -19,19 +20,18 @@ class Writer:
         self.overdue = False
 
     def attempt(self, write: Callable[[], None], last: bool) -> None:
-        """Call ``write``. If it fails: return with :attr:`overdue` set; or, if this is the ``last``, wait and repeat.
-
-        Raises the OSError under ``stop``, and where the user has asked to end while the last attempt fails.
+        """Call ``write``. If it fails: return with :attr:`overdue` set; or, if this is the ``last``, wait and repeat,
+        until the user asks to end. Raises the OSError under ``stop``.
         """
         while True:
             try:
                 write()
             except OSError as error:
-                if error.errno is None or self._on_error == "stop" or (last and self._stopped()):
+                if error.errno is None or self._on_error == "stop":
                     raise  # without a number it isn't the system that complains
-                self.overdue = True
-                self._tell(error, last)
-                if not last:
+                self.overdue, given_up = True, last and self._stopped()
+                self._tell(error, last, given_up)
+                if given_up or not last:
                     return
                 self._pause()
             else:
@@ -40,12 +40,15 @@ class Writer:
                 self.overdue, self._told = False, ""
                 return
 
-    def _tell(self, error: OSError, last: bool) -> None:
-        plan = (
-            f"the run is complete, but not saved: trying again every {PAUSE:.0f} s, Ctrl-C gives up"
-            if last
-            else "training goes on in memory and tries again at every tick; what was saved before is intact"
-        )
+    def _tell(self, error: OSError, last: bool, given_up: bool) -> None:
+        if given_up:
+            plan = "given up"
+        elif last:
+            plan = f"the run is complete, but not saved: trying again every {PAUSE:.0f} s, Ctrl-C gives up"
+        else:
+            plan = "training goes on in memory and tries again at every tick"
+            if error.errno != errno.ENOENT:  # then the folder was deleted
+                plan += "; what was saved before is intact"
         trouble = f"{error.strerror}; {plan}"
         if trouble != self._told:  # though it may be another file now: a disk that is nearly full takes small ones
             self._say(f"{error.filename}: {trouble}")

@@ -200,6 +200,14 @@ def format_row(row: Mapping[str, float]) -> str:
     )
 
 
+def tell(line: str) -> None:
+    """Print ``line``. Where whoever was reading is gone, or its disk is full, the run goes on, silently."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 class _Bar(tqdm):
     """A bar whose end and time left also know about ``max_seconds``."""
 
@@ -250,10 +258,7 @@ class Display:
     def tick(self, row: Mapping[str, float]) -> None:
         """Show a tick's record."""
         if self._bar.disable:
-            try:
-                print(f"step {row['step']:,}/{self._bar.total:,}: {format_row(row)}", flush=True)
-            except OSError:  # whoever was reading is gone, or its disk is full; the run goes on, silently
-                sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+            tell(f"step {row['step']:,}/{self._bar.total:,}: {format_row(row)}")
         else:
             self._bar.set_postfix_str(format_row(row))
 

@@ -1,6 +1,7 @@
 """``gan-train`` from a composed configuration to a finished run folder."""
 
 import contextlib
+import logging
 import math
 import os
 import re
@@ -11,14 +12,15 @@ from typing import Any
 
 import filelock
 import torch
-import yaml
 
 from gan_cli import build, checkpoint, figures, files, hardware, images, loop, schema
 from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
 from gan_cli.loop import Outcome
 from gan_cli.metrics.quality import digit_frechet
-from gan_cli.stats import read_metrics
+from gan_cli.stats import read_metrics, tell
+
+log = logging.getLogger(__name__)
 
 # What may differ from the run that is resumed: how long, where, how often something is written. All else is the run.
 MAY_CHANGE = frozenset(
@@ -105,10 +107,11 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     build.check_batch_size(config["batch_size"], generator, discriminator)
     loss = build.loss(config["loss"])
     evaluate = digit_frechet(dataset.images, prior, z_dim) if config["eval_every"] else None
-    files.write_atomic(run_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
+    saved_config = {**config, "image_shape": list(dataset.image_shape), "examples": len(dataset)}
+    checkpoint.save_config(run_dir, saved_config)
     hardware.prepare(device)
     bf16, resident = hardware.bf16(config["precision"], device), hardware.holds(device, dataset.images)
-    print(f"on {hardware.described(device, bf16, config['compile'], resident)}", flush=True)
+    tell(f"on {hardware.described(device, bf16, config['compile'], resident)}")
     outcome = loop.train(
         generator,
         discriminator,
@@ -142,10 +145,13 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
         eval_every=config["eval_every"],
         on_nonfinite=config["on_nonfinite"],
         on_write_error=config["on_write_error"],
-        config={**config, "image_shape": list(dataset.image_shape), "examples": len(dataset)},
+        config=saved_config,
         resume=resume,
     )
-    _say_goodbye(outcome.step, run_dir, _what_to_raise(outcome.step, outcome.seconds, config))
+    step = min(outcome.step, next((int(path.stem) for path in checkpoint.in_order(run_dir / "checkpoints")), 0))
+    if step < outcome.step:  # it was asked to end while the disk took nothing
+        log.warning("step %s is lost: saved is only what came up to step %s", f"{outcome.step:,}", f"{step:,}")
+    _say_goodbye(step, run_dir, _what_to_raise(step, outcome.seconds, config))
     return outcome
 
 
@@ -216,9 +222,9 @@ def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:
     shown = _shown(run_dir)
     pictures = [name for name in ("curves.png", "training.webp", "training.gif") if (run_dir / name).is_file()]
     names = ["samples/", "checkpoints/", *pictures]
-    print(f"step {step:,}: {', '.join(names[:-1])} and {names[-1]} are in {shown}")
-    print(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64'])}")
-    print(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else [])])}", flush=True)
+    tell(f"step {step:,}: {', '.join(names[:-1])} and {names[-1]} are in {shown}")
+    tell(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64'])}")
+    tell(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else [])])}")
 
 
 def _shown(folder: Path) -> str:

@@ -548,9 +548,10 @@ def test_a_complete_run_waits_for_the_disk_until_the_user_gives_up(tiny, tmp_pat
             raise OSError(28, "No space left on device", path and str(path))
 
     monkeypatch.setattr(disk, "_refuse", refuse)
-    with pytest.raises(OSError, match="No space left"):
-        _train(tiny, tmp_path, steps=4)
-    assert "the run is complete, but not saved: trying again every" in capsys.readouterr().err
+    assert _train(tiny, tmp_path, steps=4).signum == signal.SIGINT
+    said = capsys.readouterr().err.splitlines()
+    assert "No space left on device; the run is complete, but not saved: trying again every" in said[0]
+    assert said[1].endswith("No space left on device; given up")
     assert checkpoint.read(tmp_path).progress.step == 3
 
 
@@ -563,10 +564,13 @@ def test_a_run_whose_folder_is_deleted_goes_on_in_a_new_one(tiny, tmp_path, caps
             shutil.rmtree(tmp_path / "run")
         return losses.nonsaturating(real_logits, fake_logits)
 
-    _train(tiny, tmp_path / "run", steps=13, loss=loss)
+    _train(tiny, tmp_path / "run", steps=13, loss=loss, config={"k": 1})
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [8, 10, 12, 13]
     assert checkpoint.read(tmp_path / "run").progress.step == 13
-    assert "metrics.jsonl: deleted while the run was going on; training goes on in memory" in capsys.readouterr().err
+    assert (tmp_path / "run" / "config.yaml").read_text() == "k: 1\n"
+    said = capsys.readouterr().err
+    assert "metrics.jsonl: deleted while the run was going on; training goes on in memory" in said
+    assert "intact" not in said
 
 
 def test_an_optimizer_state_that_overflows_is_named_and_gone_back_from(tiny, tmp_path, capsys):
