@@ -23,7 +23,7 @@ from PIL import Image
 from test_checkpoint import NET, Payload  # noqa: F401
 from test_checkpoint import _save as save_checkpoint
 
-from gan_cli import checkpoint, cli, images, tensorfile
+from gan_cli import build, checkpoint, cli, images, tensorfile
 from gan_cli.errors import UserError
 from gan_cli.sample import load_generator
 
@@ -40,7 +40,9 @@ def _fuzz(examples):
 # Values that no run writes, and a few that it might: for any place of a header or a configuration.
 HOSTILE = st.one_of(
     st.integers(-2, 9),
-    st.sampled_from([2**31, 2**47, 2**62, 2**63, 10**30, 10**400, -(2**40), 1e308, -0.0, 1e-320, 1.5, True, False, None]),
+    st.sampled_from(
+        [2**31, 2**47, 2**62, 2**63, 10**30, 10**400, -(2**40), 1e308, -0.0, 1e-320, 1.5, True, False, None]
+    ),
     st.sampled_from(
         ["", "x", "../../etc/passwd", "/dev/zero", "a/b", "a..b", "\0", "\x1b[2J", "é" * 300, "F32", "9" * 999]
     ),
@@ -411,7 +413,7 @@ def stopped(pictures, tmp_path_factory):
 
 @st.composite
 def _other_tensors(draw, header, content):
-    """A header and its tensors' bytes, with one to three tensors of the optimizers, the window, … left out or changed."""
+    """A header and its tensors' bytes, with one to three of the optimizers', the window's … left out or changed."""
     names = sorted(name for name in header if name.startswith(("optimizer.", "window.", "rng.")))
     kept = {name: entry for name, entry in header.items() if name != "__metadata__"}
     parts = {name: content[slice(*entry["data_offsets"])] for name, entry in kept.items()}
@@ -420,7 +422,11 @@ def _other_tensors(draw, header, content):
         if action == "leave out":
             del kept[name]
         elif action == "retype":
-            kept[name] = {**entry, "dtype": draw(st.sampled_from(["F8_E4M3", "I8", "BOOL"])), "shape": [len(parts[name])]}
+            kept[name] = {
+                **entry,
+                "dtype": draw(st.sampled_from(["F8_E4M3", "I8", "BOOL"])),
+                "shape": [len(parts[name])],
+            }
         elif action == "reshape":
             kept[name] = {**entry, "shape": [1, *entry["shape"]]}
         else:
@@ -447,3 +453,30 @@ def test_a_hostile_run_is_resumed_or_gets_one_line(stopped, emptied, data):
     status, err = _command(cli.train, ["resume=run", "steps=4", "max_seconds=5"])
     _assert_one_line(status, err, facts)
     assert not list(Path().glob("**/CANARY"))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "shape", "complaint"),
+    [
+        ({"_target_": "gan_cli.data.idx.mnist", "size": 160}, [1, 8, 8], "has images of 8x8, and yet dataset.size=160"),
+        ({"_target_": "gan_cli.data.idx.mnist", "size": 160}, [1, 160, 160], "the saved weights don't fit"),
+        ({"_target_": "gan_cli.data.idx.mnist"}, [1500, 8, 8], "they should be (1 or 3 channels"),
+        ({"_target_": "gan_cli.data.idx.mnist"}, None, "they should be (1 or 3 channels"),
+    ],
+)
+def test_a_stranger_s_data_is_not_loaded_for_networks_that_are_not_in_the_file(
+    stopped, emptied, monkeypatch, dataset, shape, complaint
+):
+    def never(node):
+        raise AssertionError("the data is loaded first")
+
+    monkeypatch.setattr(build, "dataset", never)
+    header, facts, tensors = _split(stopped)
+    facts["sha256"] = tensorfile.BLANK_DIGEST
+    facts["config"] |= {"dataset": dataset, "image_shape": shape}
+    checkpoints = emptied() / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "last.safetensors").write_bytes(_joined(header, facts, tensors))
+    status, err = _command(cli.train, ["resume=run", "steps=4"])
+    assert (status, err.count("\n")) == (2, 1), err
+    assert complaint in err

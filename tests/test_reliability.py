@@ -1,6 +1,7 @@
 """What a person relies on, with the installed commands: kills, signals, full disks, damaged files, odd names."""
 
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -11,8 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from test_fuzz import FAST, _command
 
-from gan_cli import checkpoint
+from gan_cli import checkpoint, cli, loop, train
+from gan_cli.errors import UserError
 from gan_cli.stats import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +66,7 @@ def start(tmp_path):
 
 def test_kill_9_costs_nothing_but_the_steps_since_the_last_checkpoint():
     """A few kills here; the thirty and more of docs/reliability.md with the same script."""
-    script = [sys.executable, ROOT / "scripts" / "kill_test.py", "--kills", "3", "--steps", "120"]
+    script = [sys.executable, ROOT / "scripts" / "kill_test.py", "--kills", "2", "--steps", "60"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "the same: tensors, records, events, grids, names"
@@ -173,18 +177,74 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(command, tm
     assert "Traceback" not in lost.stderr
 
 
-@pytest.mark.parametrize("name", ["a b=c,d ünï 日本 it's", "-dash ~nobody {x} [y] $z (1) back\\slash%s"])
-def test_a_run_folder_of_any_name_and_the_lines_it_ends_with(command, tmp_path, name):
+def test_a_run_folder_of_any_name_and_the_lines_it_ends_with(command, tmp_path, monkeypatch):
+    name = "-dash ~nobody a b=c,d ünï 日本 it's {x} [y] $z (1) back\\slash%s"
     first = command("gan-train", *SMALL, "steps=2", f'run_dir="{name}"')
     assert first.returncode == 0, first.stderr
     assert (tmp_path / name / "config.yaml").is_file()
+    monkeypatch.chdir(tmp_path)
     lines = dict(re.findall("(to sample|to go on): +(.*)", first.stdout))
     for line in lines.values():
         program, *arguments = shlex.split(line)
-        done = command(program, *arguments)
-        assert done.returncode == 0, (line, done.stderr)
+        status, err = _command({"gan-sample": cli.sample, "gan-train": cli.train}[program], arguments)
+        assert status == 0, (line, err)
     assert (tmp_path / name / "sample.png").is_file()
     assert checkpoint.read(tmp_path / name).progress.step == 4
+
+
+@pytest.mark.parametrize("name", [".lock", "samples", "checkpoints"])
+def test_a_run_folder_does_not_lead_out_of_itself(tmp_path, name):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "99999999.png").write_bytes(b"mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to("../other/99999999.png" if name == ".lock" else "../other")
+    with pytest.raises(UserError, match=f"{name} is a link, which gan-train never makes: remove it"):
+        train.run({"resume": "auto"}, [], tmp_path / "run")
+    assert (tmp_path / "other" / "99999999.png").read_bytes() == b"mine"
+
+
+def test_a_run_that_finished_between_the_check_and_the_lock_is_not_overwritten(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="holds a run already; add resume=auto"):
+        train.run({"resume": None}, [], tmp_path)
+
+
+@pytest.mark.parametrize("override", ["run_dir='a\\${b}'", "+dataset.x='a\\${b}'"])
+def test_words_that_a_checkpoint_would_be_refused_for_are_refused_at_once(tmp_path, monkeypatch, override):
+    monkeypatch.chdir(tmp_path)
+    status, err = _command(cli.train, [override])
+    assert (status, err.count("\n")) == (2, 1), err
+    assert "holds a literal ${" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_nobody_reads_costs_a_run_nothing(tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    train._say_goodbye(7, tmp_path, None)
+    assert sys.stdout.name == os.devnull
+    sys.stdout.close()
+
+
+@pytest.mark.parametrize("saved", [None, 3])
+def test_a_run_that_is_ended_while_its_disk_is_full_says_what_is_lost(tmp_path, monkeypatch, caplog, capsys, saved):
+    def full(*_, **options):
+        for path in (options["run_dir"] / "checkpoints").glob("*"):
+            path.unlink()
+        if saved is not None:
+            folder, now = options["run_dir"] / "checkpoints", checkpoint.Progress(saved)
+            checkpoint.save(folder, now, {}, {}, {}, torch.device("cpu"))
+        return loop.Outcome(9, 1.0, {}, signal.SIGTERM)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "train", full)
+    monkeypatch.setattr(train.log, "warning", lambda *words: print("gan-train:", words[0] % words[1:], file=sys.stderr))
+    status, err = _command(cli.train, [*FAST, "run_dir=run"])
+    assert status == 143
+    assert err == f"gan-train: step 9 is lost: saved is only what came up to step {saved or 0}\n"
 
 
 def test_an_evaluated_run_keeps_its_best(command, tmp_path):
