@@ -15,8 +15,6 @@ from tqdm import tqdm
 from gan_cli import build, checkpoint, figures, hardware, images
 from gan_cli.checkpoint import Checkpoint
 from gan_cli.data import Dataset
-
-
 from gan_cli.errors import UserError
 from gan_cli.metrics.extractor import Extractor, extractor_for
 
