@@ -54,7 +54,7 @@ class TrainConfig:
     k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1, at_most=1000)
     update: str = key(
         "alternating",
-        "G's step on fresh noise (Algorithm 1); shared: on D's last images; simultaneous: before D moves",
+        "G's step: on fresh noise; shared: on D's last images; simultaneous: and before D moves",
         choices=("alternating", "shared", "simultaneous"),
     )
     steps: int = key(7000, "generator steps, all in all", at_least=1, at_most=10**12)
@@ -96,7 +96,7 @@ class SampleConfig:
     out: str | None = key(None, "FILE.png: a figure; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png")
     figure: str = key(
         "grid",
-        "grid; neighbours: beside the nearest training images; interpolation: n on paths between latents",
+        "grid; neighbours: and the nearest training images; interpolation: n on paths in z",
         choices=("grid", "neighbours", "interpolation"),
     )
     seed: int = key(0, "of the noise", at_least=0, at_most=2**63 - 1)

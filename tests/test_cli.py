@@ -45,7 +45,8 @@ def test_a_run_writes_its_folder_and_ends_with_three_lines(run):
         "config.yaml", "metrics.jsonl", "samples", "checkpoints", "curves.png", "training.webp",
         "events.out.tfevents.gan-cli", ".lock",
     }  # fmt: skip
-    lines = done.stdout.splitlines()
+    machine, *lines = done.stdout.splitlines()
+    assert machine.startswith("on ")
     assert [line.split(":")[0] for line in lines] == ["step 5/10", "step 10/10", "step 10", "to sample", "to go on"]
     assert lines[-2].endswith("""gan-sample 'ckpt="my run"' n=64""")
     assert lines[-1].endswith("""gan-train 'resume="my run"' steps=20""")
