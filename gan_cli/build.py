@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from gan_cli.data import LARGEST_SIZE, Dataset
+from gan_cli.data import LARGEST_SIZE, Dataset, Points
 from gan_cli.errors import UserError, did_you_mean, one_line
 from gan_cli.noise import PRIORS
 
@@ -127,30 +127,44 @@ def _facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str)
     return {name: fact() if callable(fact) else fact for name, fact in wanted_facts.items()}
 
 
-def dataset(node: Mapping[str, Any]) -> Dataset:
-    """The training split. UserError where the function that ``node`` names gives anything else than a Dataset."""
+def dataset(node: Mapping[str, Any]) -> Dataset | Points:
+    """The training split. UserError where the function that ``node`` names gives neither a Dataset nor Points."""
     found = _instantiate(node, "dataset")
-    if not isinstance(found, Dataset):
-        raise UserError(f"dataset: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.data.Dataset")
+    if not isinstance(found, Dataset | Points):
+        raise UserError(
+            f"dataset: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.data.Dataset or Points"
+        )
     return found
 
 
 def held_out(node: Mapping[str, Any]) -> Dataset | None:
-    """The test split; None for a dataset that has none: its function has no parameter ``split``."""
+    """The test split of images; None for a dataset that has none: its function has no parameter ``split``."""
     if "split" not in inspect.signature(_target(node, "dataset")).parameters:
         return None
-    return dataset({**node, "split": "test"})
+    return _images({**node, "split": "test"})
 
 
 def validation(node: Mapping[str, Any]) -> Dataset | None:
     """The training images that a ``limit`` keeps out of training; None where there is no limit."""
-    return None if node.get("limit") is None else dataset({**node, "split": "validation"})
+    return None if node.get("limit") is None else _images({**node, "split": "validation"})
 
 
-def image_shape(shape: Any, source: object) -> tuple[int, int, int]:
-    """``shape`` as (C, H, W), grey or RGB, no side too long. UserError, which names ``source``, if it is not that."""
+def _images(node: Mapping[str, Any]) -> Dataset:
+    """A dataset of images. UserError if they are points."""
+    found = dataset(node)
+    if not isinstance(found, Dataset):
+        raise UserError(f"dataset: {node['_target_']} gives points where images are needed")
+    return found
+
+
+def image_shape(shape: Any, source: object) -> tuple[int, ...]:
+    """``shape`` as (C, H, W), grey or RGB, no side too long, or as (d,), that of points.
+
+    UserError, which names ``source``, if it is neither.
+    """
     sides = tuple(shape) if isinstance(shape, Sequence) else ()
-    if len(sides) != 3 or sides[0] not in (1, 3) or not all(type(n) is int and 0 < n <= LARGEST_SIZE for n in sides):
+    in_range = all(type(n) is int and 0 < n <= LARGEST_SIZE for n in sides)
+    if not in_range or not (len(sides) == 1 or (len(sides) == 3 and sides[0] in (1, 3))):
         raise UserError(
             f"{source} has images of shape {shape}: they should be (1 or 3 channels, height, width), "
             f"at most {LARGEST_SIZE} pixels a side"

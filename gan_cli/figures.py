@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from gan_cli import images
+from gan_cli.data import Dataset, Mixture, Points
+from gan_cli.errors import UserError
 from gan_cli.files import write_atomic
+from gan_cli.metrics import theory
 from gan_cli.metrics.distances import nearest
 from gan_cli.metrics.extractor import Extractor
-from gan_cli.noise import linear_path, spherical_path
+from gan_cli.metrics.modes import modes
+from gan_cli.noise import linear_path, quantiles, spherical_path
 from gan_cli.stats import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PATH_STEPS = 8  # images from one latent to another
+ARROWS = 24  # of Figure 1, from z to x
+SHOWN = 2000  # points of the data
 DPI = 110
 HEAD, MARGIN, NARROWEST = 68, 12, 600  # pixels above and around the images of a figure; its least width
 
@@ -136,3 +144,106 @@ def _write(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     write_atomic(path, buffer.getvalue())
+
+
+Draw = Callable[[int, nn.Module], Image.Image]
+
+
+def drawing(dataset: Dataset | Points, discriminator: nn.Module, prior: str, latents: Tensor) -> Draw:
+    """What shows a generator for such data: the pictures of ``latents`` ``[N, z_dim]``, or Figure 1.
+
+    UserError for points that neither a line nor a plane holds, and for what Figure 1 can't show.
+    """
+    if isinstance(dataset, Dataset):
+        images.check_grid(len(latents), dataset.image_shape)
+        return images.grid_of(latents)
+    (d,) = dataset.image_shape
+    if d == 2:
+        return scatter(dataset, latents)
+    if d != 1 or dataset.mixture is None:
+        raise UserError(f"points of {d} dimensions can't be drawn: they need 2, or 1 and a known mixture")
+    if latents.shape[1] != 1:
+        raise UserError(f"net.z_dim={latents.shape[1]}: Figure 1 shows a latent of one dimension, net.z_dim=1")
+    return figure_1(dataset.mixture, discriminator, prior)
+
+
+def figure_1(mixture: Mixture, discriminator: nn.Module, prior: str) -> Draw:
+    """A function: step, generator -> Figure 1 of Goodfellow et al. 2014, for data and a latent of one dimension.
+
+    As there p_data is dotted, p_g solid, D(x) dashed, and arrows lead from z to x = G(z), from latents of equal
+    probability to the next. Beside D the best one for this generator, D*. The axes are the same whatever the step.
+    """
+    low, high = theory.span(mixture)
+    z = quantiles(prior, ARROWS)
+    reach = max(3**0.5, float(z.max()))
+
+    def draw(step: int, generator: nn.Module) -> Image.Image:
+        found = theory.curves(mixture, generator, discriminator, prior)
+        ends = images.generate_points(generator, z).squeeze(1).tolist()
+        x, top = found.x.numpy(), 1.8 * float(found.data.max()) / found.width
+        figure = _figure(770, 550)
+        density = figure.add_axes((0.09, 0.33, 0.82, 0.5))
+        density.plot(x, found.data.numpy() / found.width, "k:", linewidth=2.2, label="$p_{data}$")
+        density.plot(x, found.generated.numpy() / found.width, color="tab:green", linewidth=2, label="$p_g$")
+        density.set(xlim=(low, high), ylim=(0, top), ylabel="density")
+        density.tick_params(labelbottom=False)
+        output = density.twinx()
+        output.plot(x, found.logits.sigmoid().numpy(), "--", color="tab:blue", linewidth=2, label="$D(x)$")
+        seen = found.data + found.generated > 0.03 * found.data.max()  # elsewhere it is a quotient of next to nothings
+        output.plot(x, found.d_star.where(seen, math.nan).numpy(), color="tab:red", linewidth=0.9, label="$D^*(x)$")
+        output.set(ylim=(0, 1), ylabel="probability of being real")
+        handles = [*density.get_lines(), *output.get_lines()]
+        figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.905), ncols=4, frameon=False)
+        figure.suptitle(
+            f"step {step:,}     V(D, G) = {found.value:.3f}     $-$log 4 = {-math.log(4):.3f}     "
+            f"JSD = {found.jsd:.4f} nats".replace("= -", "= $-$"),
+            fontsize=12,
+            y=0.965,
+        )
+        paths = figure.add_axes((0.09, 0.07, 0.82, 0.18))
+        paths.set(xlim=(low, high), ylim=(0, 1), yticks=[0, 1], yticklabels=["z", "x"])
+        paths.tick_params(axis="x", top=True, labeltop=True, bottom=False, labelbottom=False)
+        paths.tick_params(axis="y", length=0)
+        for side in ("left", "right"):
+            paths.spines[side].set_visible(False)
+        arrow = {"arrowstyle": "-|>", "color": "0.25", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
+        for start, end in zip(z.squeeze(1).tolist(), ends, strict=True):
+            place = low + (start / reach + 1) / 2 * (high - low)
+            paths.annotate("", xy=(end, 1), xytext=(place, 0), arrowprops=arrow, annotation_clip=False)
+        return _drawn(figure)
+
+    return draw
+
+
+def scatter(dataset: Points, latents: Tensor) -> Draw:
+    """A function: step, generator -> its points of these ``latents`` over some of the data, in the plane."""
+    data, mixture = dataset.points[:SHOWN], dataset.mixture
+    middle = (data.amax(dim=0) + data.amin(dim=0)) / 2
+    reach = 0.6 * float((data.amax(dim=0) - data.amin(dim=0)).max())
+    (left, bottom), (right, top) = (middle - reach).tolist(), (middle + reach).tolist()
+
+    def draw(step: int, generator: nn.Module) -> Image.Image:
+        points = images.generate_points(generator, latents)
+        title = f"step {step:,}"
+        if mixture is not None:
+            found, share = modes(points, mixture.means, mixture.stds[0].item())
+            title += f"     {found} of {len(mixture.means)} modes     {share:.1%} of high quality"
+        figure = _figure(660, 700)
+        axes = figure.add_axes((0.1, 0.06, 0.86, 0.811))
+        axes.scatter(data[:, 0].numpy(), data[:, 1].numpy(), s=9, color="0.75", linewidths=0, label="data")
+        axes.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=5, color="tab:blue", linewidths=0, label="samples")
+        axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+        figure.legend(loc="upper center", bbox_to_anchor=(0.53, 0.935), ncols=2, frameon=False, markerscale=2.5)
+        figure.suptitle(title, x=0.53, y=0.975, fontsize=12)
+        return _drawn(figure)
+
+    return draw
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    """``figure`` in pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

@@ -3,7 +3,7 @@
 import io
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +46,14 @@ def _tile(pixels: int) -> int:
 
 
 @torch.inference_mode()
-def generate(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> Iterator[Tensor]:
+def generate(
+    generator: nn.Module, latents: Tensor, batch_size: int = TILE, finish: Callable[[Tensor], Tensor] = to_uint8
+) -> Iterator[Tensor]:
     """Images of ``latents`` ``[N, z_dim]`` as uint8 ``[<= batch_size, C, H, W]`` blocks on the CPU, in order.
 
     The generator runs in eval mode and float32, in passes of :data:`TILE`, so that an image depends on its latent and
     its place alone, not on ``batch_size``, which is how many are given out at a time (rounded up to whole passes). The
-    generator's mode is put back at the end.
+    generator's mode is put back at the end. ``finish`` makes of the generator's output what is given out.
     """
     device = next(generator.parameters()).device
     was_training = generator.training
@@ -62,10 +64,15 @@ def generate(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> I
             images = []
             for z in block.split(tile):
                 padded = torch.cat([z, z.new_zeros(tile - len(z), z.shape[1])]) if len(z) < tile else z
-                images.append(to_uint8(generator(padded.to(device)))[: len(z)].cpu())
+                images.append(finish(generator(padded.to(device)))[: len(z)].cpu())
             yield torch.cat(images)
     finally:
         generator.train(was_training)
+
+
+def generate_points(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> Tensor:
+    """Points of ``latents`` ``[N, z_dim]``, float32 ``[N, d]``: as :func:`generate` makes images, and all at once."""
+    return torch.cat(list(generate(generator, latents, batch_size, finish=Tensor.float)))
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -106,6 +113,11 @@ def grid(batch: Tensor) -> Image.Image:
     return canvas
 
 
+def grid_of(latents: Tensor) -> Callable[[int, nn.Module], Image.Image]:
+    """A function: step, generator -> the grid of its images of these ``latents`` ``[N, z_dim]``."""
+    return lambda step, generator: grid(torch.cat(list(generate(generator, latents))))
+
+
 def write_png(image: Image.Image, path: Path) -> None:
     """Write ``image`` to ``path`` as PNG, atomically."""
     buffer = io.BytesIO()
@@ -120,10 +132,16 @@ def remove_after(folder: Path, step: int) -> None:
             path.unlink()
 
 
-def write_npz(images: Tensor, path: Path) -> None:
-    """Write uint8 images ``[N, C, H, W]`` to ``path`` as a compressed ``.npz``, key ``images``, NHWC, atomically."""
+def write_npz(samples: Tensor, path: Path) -> None:
+    """Write samples to ``path`` as a compressed ``.npz``, atomically.
+
+    uint8 images ``[N, C, H, W]`` under the key ``images``, NHWC; points ``[N, d]`` under the key ``samples``.
+    """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, images=images.permute(0, 2, 3, 1).contiguous().numpy())
+    if samples.dim() == 2:
+        np.savez_compressed(buffer, samples=samples.numpy())
+    else:
+        np.savez_compressed(buffer, images=samples.permute(0, 2, 3, 1).contiguous().numpy())
     write_atomic(path, buffer.getvalue())
 
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from gan_cli import checkpoint, ema, figures, hardware, images
 from gan_cli.checkpoint import Checkpoint, Progress
-from gan_cli.data import Dataset, Sampler, to_unit
+from gan_cli.data import Dataset, Points, Sampler
 from gan_cli.errors import TrainingDiverged
 from gan_cli.finite import Part, Watch
 from gan_cli.noise import sample_noise
@@ -49,7 +49,7 @@ def lr_factor(images: float, decay_after: float | None) -> float:
 def train(
     generator: nn.Module,            # latents [N, z_dim] -> images [N, C, H, W] in [-1, 1]
     discriminator: nn.Module,        # images -> logits [N]
-    dataset: Dataset,                # uint8 images, resident on the device
+    dataset: Dataset | Points,       # uint8 images or points, resident on the device
     loss: Loss,                      # real and fake logits -> per-sample terms of D and of G
     make_optimizer_g: MakeOptimizer, # parameters -> optimizer
     make_optimizer_d: MakeOptimizer,
@@ -76,6 +76,7 @@ def train(
     checkpoint_every: int = 1000,
     keep: int | None = None,         # newest checkpoints that stay; None for all
     samples: int = 64,               # images in a grid
+    draw: figures.Draw | None = None,  # step, averaged generator -> the picture for samples/; None: that grid
     evaluate: Evaluate | None = None,  # averaged generator -> scores; by the first, lower is better
     eval_every: int | None = None,   # steps between evaluations
     on_nonfinite: str = "rollback",  # or "stop": what to do about a step that is not finite
@@ -108,8 +109,8 @@ def train(
 
     trainable_d = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
     run_g, run_d = (hardware.compiled(network, compile) for network in (generator, discriminator))
-    data = dataset.images.to(device) if hardware.holds(device, dataset.images) else dataset.images
-    grid_latents = images.latents(prior, samples, z_dim, seed)
+    data = dataset.examples.to(device) if hardware.holds(device, dataset.examples) else dataset.examples
+    draw = draw or images.grid_of(images.latents(prior, samples, z_dim, seed))
     start = resume.progress if resume else Progress()
     step, lr_scale, best, ticked = start.step, start.lr_scale, start.best, start
     sampler, stopwatch = Sampler(len(data), seed, start.images, data.device), Stopwatch(start.seconds, device)
@@ -158,8 +159,7 @@ def train(
         display.say(f"{diverged}; back to step {step:,}, with half the learning rates from there on")
 
     def write_samples() -> None:
-        grid = images.grid(torch.cat(list(images.generate(average, grid_latents))))
-        images.write_png(grid, run_dir / "samples" / f"{step:08d}.png")
+        images.write_png(draw(step, average), run_dir / "samples" / f"{step:08d}.png")
 
     def write_checkpoint(is_best: bool = False) -> None:
         now = Progress(step, sampler.position, stopwatch.seconds, lr_scale, best)
@@ -222,7 +222,7 @@ def train(
                     group["lr"] = group["initial_lr"] * lr_scale * lr_factor(step * batch_size, lr_decay_after)
 
             for turn in range(1, k + 1):
-                real = to_unit(hardware.gather(data, sampler.draw(batch_size), device))
+                real = dataset.network_input(hardware.gather(data, sampler.draw(batch_size), device))
                 with torch.set_grad_enabled(update != "alternating" and turn == k):  # G's step goes on from there
                     fake = generate(noise())
                 real_logits, fake_logits = judge(real, fake.detach())

@@ -41,3 +41,14 @@ def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
     angle = torch.cosine_similarity(start, end).clamp(-1, 1).acos()[:, None, None]
     bent = ((1 - t) * angle).sin() * start[:, None] + (t * angle).sin() * end[:, None]
     return torch.where(angle.sin() > 1e-4, bent / angle.sin(), linear_path(start, end, steps))
+
+
+def quantiles(prior: str, n: int) -> Tensor:
+    """``n`` + 1 latents of one dimension, rising, with probability 1/n between neighbours; float32 ``[n + 1, 1]``.
+
+    The outermost stand for the ends of the ``normal`` prior's infinite range: they are its 1/(4n) quantiles.
+    """
+    if prior == "normal":
+        p = torch.linspace(0, 1, n + 1, dtype=torch.float64).clamp(0.25 / n, 1 - 0.25 / n)
+        return torch.special.ndtri(p).float()[:, None]
+    return torch.linspace(-(3**0.5), 3**0.5, n + 1)[:, None]

@@ -1,4 +1,4 @@
-"""``gan-sample``: images from a checkpoint's generator."""
+"""``gan-sample``: images, or points, from a checkpoint's generator."""
 
 import logging
 import math
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_cli import build, checkpoint, figures, hardware, images
@@ -68,7 +68,13 @@ def load_data(opened: Checkpoint, root: str | None = None, trust: Sequence[str] 
     build.check_trusted(node, opened.path, trust, "dataset")
     if root is not None:
         node = {**node, "root": os.path.abspath(os.path.expanduser(root))}
-    splits = Splits(build.dataset(node), build.validation(node), build.held_out(node))
+    train = build.dataset(node)
+    if not isinstance(train, Dataset):
+        raise UserError(
+            f"{opened.path} was trained on points, and this is for images; gan-train eval_every=100 scores points as "
+            "it trains"
+        )
+    splits = Splits(train, build.validation(node), build.held_out(node))
     drawn = list(opened.config["image_shape"])
     if list(splits.train.image_shape) != drawn:
         raise UserError(
@@ -93,9 +99,14 @@ def run(config: Mapping[str, Any]) -> Path:
         raise UserError(f"figure={figure} is a picture: out=FILE.png, or leave out away")
     device = hardware.device(config["device"])
     generator = load_generator(opened, config["weights"], config["trust"]).to(device)
+    prior, z_dim = build.noise(opened.config["net"])
+    if len(opened.config["image_shape"]) == 1:
+        if figure != "grid":
+            raise UserError(f"figure={figure} shows images, and this generator makes points: leave figure out")
+        latents = images.latents(prior, n, z_dim, config["seed"])
+        return _write_points(opened, generator, latents, out, suffix, config)
     if suffix == ".png":
         images.check_grid(n * IMAGES_A_SAMPLE[figure], opened.config["image_shape"])
-    prior, z_dim = build.noise(opened.config["net"])
     if figure == "interpolation":
         pairs = images.latents(prior, 2 * math.ceil(n / figures.PATH_STEPS), z_dim, config["seed"])
         figures.write_interpolation(generator, pairs[::2], pairs[1::2], out, prior)
@@ -128,6 +139,28 @@ def _extractor(image_shape: tuple[int, int, int], device: torch.device) -> Extra
     except UserError as error:
         log.warning("nearest in pixels only: %s", error)
         return None
+
+
+def _write_points(
+    opened: Checkpoint, generator: nn.Module, latents: Tensor, out: Path, suffix: str, config: Mapping[str, Any]
+) -> Path:
+    """Points of ``latents`` as ``.npz``; as ``.png`` a picture like the run's own, which may show D too."""
+    if suffix == ".npz":
+        images.write_npz(images.generate_points(generator, latents, config["batch_size"]), out)
+        return out
+    if suffix != ".png":
+        raise UserError(f"out={out}: points are written as .png (a picture) or .npz (an array)")
+    node, net = opened.config.get("dataset"), opened.config["net"]
+    if not isinstance(node, Mapping):
+        raise UserError(f"{opened.path} doesn't say what it was trained on: out=FILE.npz needn't know")
+    build.check_trusted(node, opened.path, config["trust"], "dataset")
+    discriminator = build.discriminator(
+        net, {"image_shape": opened.config["image_shape"]}, opened.shapes_of("discriminator")
+    )
+    checkpoint.load_module(opened, "discriminator", discriminator)
+    draw = figures.drawing(build.dataset(node), discriminator, build.noise(net)[0], latents)
+    images.write_png(draw(opened.progress.step, generator), out)
+    return out
 
 
 def _checked_suffix(out: Path) -> str:

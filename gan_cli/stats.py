@@ -20,6 +20,13 @@ from gan_cli.files import append, write_atomic
 
 LOSSES = ("loss_d", "loss_g")
 TICK = ("seconds", "images_per_second", *LOSSES, "d_real", "d_fake", "value")  # numbers that every record has
+SCORES = {  # how they are shown while a run goes on
+    "frechet": "Fréchet {:.1f}",
+    "jsd": "JSD {:.4f}",
+    "d_error": "|D - 1/2| {:.3f}",
+    "modes": "modes {:.0f}",
+    "high_quality": "high quality {:.1%}",
+}
 
 
 class Stopwatch:
@@ -192,11 +199,11 @@ def _is_record(row: Any) -> bool:
 
 
 def format_row(row: Mapping[str, float]) -> str:
-    """A tick in words: ``2,310 images/s, loss_d 1.21, loss_g 0.93, D(x) 0.58, D(G(z)) 0.41``, and its score if any."""
-    score = f", Fréchet {row['frechet']:.1f}" if "frechet" in row else ""
+    """A tick in words: ``2,310 images/s, loss_d 1.21, loss_g 0.93, D(x) 0.58, D(G(z)) 0.41``, and its scores if any."""
+    scores = "".join(f", {words.format(row[name])}" for name, words in SCORES.items() if name in row)
     return (
         f"{row['images_per_second']:,.0f} images/s, loss_d {row['loss_d']:.2f}, loss_g {row['loss_g']:.2f}, "
-        f"D(x) {row['d_real']:.2f}, D(G(z)) {row['d_fake']:.2f}{score}"
+        f"D(x) {row['d_real']:.2f}, D(G(z)) {row['d_fake']:.2f}{scores}"
     )
 
 

@@ -17,7 +17,7 @@ from gan_cli import build, checkpoint, figures, files, hardware, images, loop, s
 from gan_cli.checkpoint import Checkpoint
 from gan_cli.errors import UserError
 from gan_cli.loop import Outcome
-from gan_cli.metrics.quality import digit_frechet
+from gan_cli.metrics import quality
 from gan_cli.stats import read_metrics, tell
 
 log = logging.getLogger(__name__)
@@ -92,25 +92,25 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     if resume and resume.config.get("examples") != len(dataset):
         was = resume.config.get("examples")
         raise UserError(
-            f"the data has changed: {was} images when the run began, {len(dataset)} now; put it back as it was"
+            f"the data has changed: {was} examples when the run began, {len(dataset)} now; put it back as it was"
         )
     if resume and dataset.image_shape != tuple(resume.config["image_shape"]):
         raise UserError(f"the data has changed: its images have shape {dataset.image_shape} now; put it back as it was")
     build.image_shape(dataset.image_shape, "the dataset")
-    images.check_grid(config["samples"], dataset.image_shape)
-    facts = {"image_shape": dataset.image_shape, "pixel_mean": lambda: dataset.pixel_mean}  # takes a look at all of it
     penalty, penalty_interval = build.penalty(config["penalty"])
     make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
     saved = {name: resume.shapes_of(name) if resume else None for name in ("generator", "discriminator")}
-    generator = build.generator(config["net"], facts, saved["generator"])
-    discriminator = build.discriminator(config["net"], facts, saved["discriminator"])
+    generator = build.generator(config["net"], dataset.facts, saved["generator"])
+    discriminator = build.discriminator(config["net"], dataset.facts, saved["discriminator"])
     build.check_batch_size(config["batch_size"], generator, discriminator)
     loss = build.loss(config["loss"])
-    evaluate = digit_frechet(dataset.images, prior, z_dim) if config["eval_every"] else None
+    latents = images.latents(prior, config["samples"], z_dim, config["seed"])
+    draw = figures.drawing(dataset, discriminator, prior, latents)
+    evaluate = quality.scores(dataset, discriminator, prior, z_dim) if config["eval_every"] else None
     saved_config = {**config, "image_shape": list(dataset.image_shape), "examples": len(dataset)}
     checkpoint.save_config(run_dir, saved_config)
     hardware.prepare(device)
-    bf16, resident = hardware.bf16(config["precision"], device), hardware.holds(device, dataset.images)
+    bf16, resident = hardware.bf16(config["precision"], device), hardware.holds(device, dataset.examples)
     tell(f"on {hardware.described(device, bf16, config['compile'], resident)}")
     outcome = loop.train(
         generator,
@@ -140,7 +140,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
         sample_every=config["sample_every"],
         checkpoint_every=config["checkpoint_every"],
         keep=config["keep"],
-        samples=config["samples"],
+        draw=draw,
         evaluate=evaluate,
         eval_every=config["eval_every"],
         on_nonfinite=config["on_nonfinite"],

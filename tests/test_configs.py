@@ -10,12 +10,12 @@ from gan_cli import build, schema
 
 COUNTS = {
     ".": 3,
-    "dataset": 4,
-    "experiment": 3,
+    "dataset": 8,
+    "experiment": 4,
     "loss": 2,
-    "net": 4,
-    "net/discriminator": 4,
-    "net/generator": 4,
+    "net": 6,
+    "net/discriminator": 6,
+    "net/generator": 6,
     "optimizer": 5,
     "optimizer/discriminator": 5,
     "optimizer/generator": 5,

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 
 from gan_cli import loop, schema
-from gan_cli.data import Dataset
+from gan_cli.data import Dataset, Points
 
 
 def test_the_keys_of_the_commands():
@@ -58,3 +58,4 @@ def test_the_loop_can_be_called_from_python_by_these_names():
         "steps",
     ]
     assert [f.name for f in dataclasses.fields(Dataset)] == ["images", "labels", "class_names"]
+    assert [f.name for f in dataclasses.fields(Points)] == ["points", "mixture"]

@@ -1,9 +1,14 @@
-"""Datasets: one function each, which returns a :class:`Dataset` of uint8 images; and the order to draw them.
+"""Datasets: one function each, which returns its examples; and the order to draw them.
 
-A dataset of one's own is a function that returns a :class:`Dataset`, and a YAML file that names it.
+They are a :class:`Dataset` of uint8 images or, for pictures of the theory, :class:`Points`. Both have ``examples`` to
+draw from, ``network_input``, which makes a drawn batch what the networks see, and ``facts`` for building the networks.
+A dataset of one's own is a function that returns either, and a YAML file that names it.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +35,16 @@ class Dataset:
         return len(self.images)
 
     @property
+    def examples(self) -> Tensor:
+        """The images."""
+        return self.images
+
+    @staticmethod
+    def network_input(images: Tensor) -> Tensor:
+        """A batch of the images as float32 in [-1, 1]."""
+        return to_unit(images)
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         _, channels, height, width = self.images.shape
@@ -43,6 +58,73 @@ class Dataset:
         for block in self.images.split(256):
             total += block.float().sum(dim=0)
         return (total / (255 * len(self))).float()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What networks are built for: ``image_shape``, and ``pixel_mean``, a function, as it looks at all images."""
+        return {"image_shape": self.image_shape, "pixel_mean": lambda: self.pixel_mean}
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture of isotropic Gaussians: ``weights`` ``[K]``, of sum 1, ``means`` ``[K, d]``, ``stds`` ``[K]``."""
+
+    weights: Tensor
+    means: Tensor
+    stds: Tensor
+
+    def density(self, x: Tensor) -> Tensor:
+        """p(x) at ``x`` ``[N, d]``, float64 ``[N]``."""
+        means, stds = self.means.double(), self.stds.double()
+        squares = ((x.double()[:, None] - means) / stds[:, None]).square().sum(dim=2)
+        peaks = self.weights.double() / (stds * math.sqrt(2 * math.pi)) ** means.shape[1]
+        return (peaks * (-squares / 2).exp()).sum(dim=1)
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """``n`` points, float32 ``[n, d]``."""
+        which = torch.multinomial(self.weights, n, replacement=True, generator=rng)
+        noise = torch.randn(n, self.means.shape[1], generator=rng)
+        return self.means[which] + self.stds[which, None] * noise
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points ``[N, d]`` float32, in units of their own, and the mixture they were drawn from, where they were."""
+
+    points: Tensor
+    mixture: Mixture | None = None
+
+    def __post_init__(self) -> None:
+        if self.points.dtype != torch.float32 or self.points.dim() != 2 or self.points.numel() == 0:
+            raise ValueError(f"points must be float32 [N, d], not {self.points.dtype} {list(self.points.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def examples(self) -> Tensor:
+        """The points."""
+        return self.points
+
+    @staticmethod
+    def network_input(points: Tensor) -> Tensor:
+        """The points as they are: the networks know their scale."""
+        return points
+
+    @property
+    def image_shape(self) -> tuple[int]:
+        """(d,)."""
+        return (self.points.shape[1],)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the networks are built for: ``image_shape``, and ``data_mean`` ``[d]`` and ``data_std`` (one number)."""
+        mean = self.points.mean(dim=0)
+        return {
+            "image_shape": self.image_shape,
+            "data_mean": mean,
+            "data_std": (self.points - mean).square().mean().sqrt(),
+        }
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How good a generator's digits are, while it trains and after."""
+"""How good a generator is, while it trains and after: scores by name, of which the first is the lower, the better."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,28 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli import images
+from gan_cli.data import Dataset, Mixture, Points
 from gan_cli.errors import UserError
+from gan_cli.metrics import theory
 from gan_cli.metrics.classifier import mnist_features
 from gan_cli.metrics.frechet import frechet_distance
+from gan_cli.metrics.modes import modes
+
+Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
-def digit_frechet(real: Tensor, prior: str, z_dim: int, n: int = 10_000) -> Callable[[nn.Module], dict[str, float]]:
+def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_dim: int) -> Evaluate:
+    """What tells how good a generator for such data is, a function of the generator. UserError where nothing does."""
+    if isinstance(dataset, Dataset):
+        return digit_frechet(dataset.images, prior, z_dim)
+    if dataset.mixture is None:
+        raise UserError("there is no score for points of no known mixture: leave eval_every out")
+    if dataset.image_shape == (1,):
+        return divergence(dataset.mixture, discriminator, prior)
+    return mode_counts(dataset.mixture, prior, z_dim)
+
+
+def digit_frechet(real: Tensor, prior: str, z_dim: int, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``{"frechet": its Fréchet distance}``, by the shipped digit classifier's 128 features.
 
     ``real`` are all the images to compare with, uint8 ``[N, 1, 28, 28]``; their features are taken once, here. The
@@ -26,5 +42,33 @@ def digit_frechet(real: Tensor, prior: str, z_dim: int, n: int = 10_000) -> Call
     def evaluate(generator: nn.Module) -> dict[str, float]:
         fake = torch.cat(list(images.generate(generator, latents)))
         return {"frechet": frechet_distance(real_features, mnist_features(fake))}
+
+    return evaluate
+
+
+def divergence(mixture: Mixture, discriminator: nn.Module, prior: str) -> Evaluate:
+    """A function: generator -> ``jsd``, in nats, and ``d_error``, the ``discriminator``'s largest distance from 1/2.
+
+    For data, and a latent, of one dimension; see :class:`gan_cli.metrics.theory.Curves`.
+    """
+
+    def evaluate(generator: nn.Module) -> dict[str, float]:
+        found = theory.curves(mixture, generator, discriminator, prior)
+        return {"jsd": found.jsd, "d_error": found.d_error}
+
+    return evaluate
+
+
+def mode_counts(mixture: Mixture, prior: str, z_dim: int, n: int = 2500) -> Evaluate:
+    """A function: generator -> ``missed``, ``modes``, ``high_quality``, for mixtures of one std: see :func:`modes`.
+
+    Of ``n`` samples of seed 0. ``missed`` are the modes without a sample, and the share of samples without a mode.
+    """
+    latents = images.latents(prior, n, z_dim, seed=0)
+
+    def evaluate(generator: nn.Module) -> dict[str, float]:
+        points = images.generate_points(generator, latents)
+        found, share = modes(points, mixture.means, mixture.stds[0].item())
+        return {"missed": len(mixture.means) - found + 1 - share, "modes": found, "high_quality": share}
 
     return evaluate

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import DoublingConvTranspose2d, HalvingConv2d
+from gan_cli.networks.layers import DoublingConvTranspose2d, HalvingConv2d, sides
 
 
 def _check(image_shape: Sequence[int]) -> tuple[int, int, int]:
     """``image_shape``; ValueError unless 4 divides both sides, which are 8 at least."""
-    channels, height, width = image_shape
+    channels, height, width = sides(image_shape)
     if height % 4 or width % 4 or min(height, width) < 8:
         size = max(8, -(-height // 4) * 4)
         raise ValueError(f"conv needs sides >= 8 divisible by 4, not {height}x{width}: add dataset.size={size}")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import DoublingConvTranspose2d, HalvingConv2d
+from gan_cli.networks.layers import DoublingConvTranspose2d, HalvingConv2d, sides
 
 
 def stages(image_shape: Sequence[int]) -> int:
     """How many doublings lead from 4x4 to the image. ValueError unless it is square, a power of two, and >= 32."""
-    _, height, width = image_shape
+    _, height, width = sides(image_shape)
     if height != width or height < 32 or height & (height - 1):
         raise ValueError(
             f"dcgan needs square images of a power-of-two size >= 32, not {height}x{width}: "

@@ -5,6 +5,7 @@ CPU some shapes are slow as convolutions and fast as one matrix product over the
 they are computed so. Which shapes was measured (NOTES.md).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,13 @@ from torch.nn.grad import conv2d_weight
 _GEOMETRY: dict[str, Any] = {"stride": 2, "padding": 1}
 _KERNEL = 4
 FEW = 4  # channels, as at the border of an image
+
+
+def sides(image_shape: Sequence[int]) -> Sequence[int]:
+    """``image_shape`` if it is (C, H, W); ValueError for points, which have no sides to convolve over."""
+    if len(image_shape) != 3:
+        raise ValueError("convolutions need images; for points take net=toy or net=waves")
+    return image_shape
 
 
 class HalvingConv2d(nn.Conv2d):

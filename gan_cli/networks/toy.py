@@ -1,0 +1,114 @@
+"""Small multilayer perceptrons for points of a few dimensions.
+
+Points are in units of their own at the networks' borders, and of mean 0 and variance 1 within: both keep the data's
+mean and scale beside their weights. Both may look at their input through ``waves``: beside it the sines and cosines of
+so many fixed random projections, drawn from N(0, ``frequency``^2). Without these random Fourier features (Tancik et al.
+2020, arXiv 2006.10739) a perceptron is slow to learn detail that is small beside the whole.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+
+class _Waves(nn.Module):
+    """``x`` ``[N, d]`` -> ``x``, sin(xB), cos(xB): ``[N, width]``."""
+
+    projection: Tensor
+
+    def __init__(self, d: int, waves: int, frequency: float) -> None:
+        super().__init__()
+        self.register_buffer("projection", frequency * torch.randn(d, waves))
+        self.width = d + 2 * waves
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = x @ self.projection
+        return torch.cat([x, angles.sin(), angles.cos()], dim=1)
+
+
+class _Scaled(nn.Module):
+    """The data's ``mean`` and ``std`` as buffers: 0 and 1 until given, or loaded."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, shape: Sequence[int], mean: Tensor | None, std: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(tuple(shape)))
+        self.register_buffer("std", torch.ones(()))
+        if mean is not None and std is not None:
+            self.mean.copy_(mean)
+            self.std.copy_(std)
+
+
+def _layers(inputs: int, widths: Sequence[int], outputs: int) -> nn.Sequential:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for fan_in, width in zip((inputs, *widths[:-1]), widths, strict=True):
+        layers += [nn.Linear(fan_in, width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+
+
+class Generator(_Scaled):
+    """Latents ``[N, z_dim]`` -> ``widths``, ReLU -> points ``[N, d]``, linear.
+
+    With ``spread`` the first d latents are added to that by a linear layer: it begins spread over all of the data, and
+    no mode is far from samples. Without it all samples begin in one place.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        z_dim: int,
+        widths: Sequence[int] = (128, 128, 128),
+        waves: int = 0,
+        frequency: float = 1.0,
+        spread: bool = True,
+        data_mean: Tensor | None = None,
+        data_std: Tensor | None = None,
+    ) -> None:
+        super().__init__(image_shape, data_mean, data_std)
+        d = prod(image_shape)
+        self.past = nn.Linear(z_dim, d, bias=False) if spread else None
+        if self.past is not None:
+            nn.init.eye_(self.past.weight)
+        self.waves = _Waves(z_dim, waves, frequency)
+        self.layers = _layers(self.waves.width, widths, d)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.layers(self.waves(z))
+        if self.past is not None:
+            x = x + self.past(z)
+        return x.unflatten(1, self.mean.shape) * self.std + self.mean
+
+
+class Discriminator(_Scaled):
+    """Points ``[N, d]`` -> ``widths``, ReLU -> logits ``[N]``.
+
+    With ``batch_mean`` the layers see beside each point what the first of them see on average over its batch, which is
+    real or generated as a whole: a batch without some of the modes is found out, as by the minibatch discrimination of
+    Salimans et al. 2016 (arXiv 1606.03498), section 3.2. A logit is then no function of its point alone.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        widths: Sequence[int] = (128, 128, 128),
+        waves: int = 0,
+        frequency: float = 2.0,
+        batch_mean: bool = False,
+        data_mean: Tensor | None = None,
+        data_std: Tensor | None = None,
+    ) -> None:
+        super().__init__(image_shape, data_mean, data_std)
+        self.batch_mean = batch_mean
+        self.waves = _Waves(prod(image_shape), waves, frequency)
+        self.layers = _layers(self.waves.width * (1 + batch_mean), widths, 1)
+
+    def forward(self, points: Tensor) -> Tensor:
+        features = self.waves(((points - self.mean) / self.std).flatten(1))
+        if self.batch_mean:
+            features = torch.cat([features, features.mean(dim=0).expand_as(features)], dim=1)
+        return self.layers(features).squeeze(1)
