@@ -290,7 +290,7 @@ def test_help_and_mistakes_are_answered_without_torch(tmp_path, arguments):
 def test_help_names_groups_and_keys(command):
     done = command("gan-train", "--help")
     assert done.returncode == 0
-    for word in ("dataset: cifar10, fashion_mnist, folder, mnist", "loss: minimax, nonsaturating", "max_seconds=null"):
+    for word in ("dataset: cifar10, fashion_mnist, folder, gaussian1d, grid25, mnist, ring8, spiral", "loss: minimax, nonsaturating", "max_seconds=null"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
 
@@ -306,7 +306,7 @@ def test_a_run_on_a_folder_is_not_trained_on_its_own_pictures_nor_resumed_on_oth
     Image.new("L", (9, 9)).save(tmp_path / "new.png")
     changed = command("gan-train", "resume=run", "steps=5")
     assert (changed.returncode, changed.stderr.count("\n")) == (2, 1)
-    assert "the data has changed: 3 images when the run began, 4 now" in changed.stderr
+    assert "the data has changed: 3 examples when the run began, 4 now" in changed.stderr
 
 
 def test_a_full_disk_gets_one_line(command, tmp_path):
