@@ -34,7 +34,7 @@ class HalvingConv2d(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         if not _in_cpu_bf16(images) or not _pays(self.in_channels, *images.shape[-2:]):
             return super().forward(images)
-        return _biased(_Halve.apply(*_bf16(images, self.weight)), self.bias)
+        return _biased(_Resampling.apply(*_bf16(images, self.weight), False), self.bias)
 
 
 class DoublingConvTranspose2d(nn.ConvTranspose2d):
@@ -47,7 +47,7 @@ class DoublingConvTranspose2d(nn.ConvTranspose2d):
         height, width = maps.shape[-2:]
         if not _in_cpu_bf16(maps) or not _pays(self.out_channels, 2 * height, 2 * width):
             return super().forward(maps, output_size)
-        return _biased(_Double.apply(*_bf16(maps, self.weight)), self.bias)
+        return _biased(_Resampling.apply(*_bf16(maps, self.weight), True), self.bias)
 
 
 def _in_cpu_bf16(x: Tensor) -> bool:
@@ -72,36 +72,26 @@ def _biased(y: Tensor, bias: Tensor | None) -> Tensor:
     return y if bias is None else y + bias.bfloat16()[:, None, None]
 
 
-class _Halve(torch.autograd.Function):
-    """``halve(x, weight)``, which is linear in both. Differentiable any number of times."""
+class _Resampling(torch.autograd.Function):
+    """``halve(x, weight)`` or ``double(x, weight)``: each is linear in both, and the gradient of the other in ``x``.
+
+    Differentiable any number of times.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, doubling: bool) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return halve(x, weight)
+        ctx.doubling = doubling
+        return double(x, weight) if doubling else halve(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        in_x, in_weight = ctx.needs_input_grad
-        return _Double.apply(gradient, weight) if in_x else None, weight_gradient(x, gradient) if in_weight else None
-
-
-class _Double(torch.autograd.Function):
-    """``double(y, weight)``: the transpose of :class:`_Halve`, so that each one's gradient is the other."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(y, weight)
-        return double(y, weight)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        y, weight = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        in_y, in_weight = ctx.needs_input_grad
-        return _Halve.apply(gradient, weight) if in_y else None, weight_gradient(gradient, y) if in_weight else None
+        larger, smaller = (gradient, x) if ctx.doubling else (x, gradient)
+        in_x, in_weight, _ = ctx.needs_input_grad
+        in_input = _Resampling.apply(gradient, weight, not ctx.doubling) if in_x else None
+        return in_input, weight_gradient(larger, smaller) if in_weight else None, None
 
 
 def patches(x: Tensor) -> Tensor:
