@@ -105,6 +105,11 @@ def dcgan() -> tuple[nn.Module, nn.Module]:
     return pair
 
 
+def adam(network: nn.Module) -> torch.optim.Adam:
+    """Both tutorials' optimizer."""
+    return torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999))
+
+
 def generator_first(
     networks: tuple[nn.Module, nn.Module], digits: Digits, z_dim: int, device: torch.device
 ) -> Iterator[int]:
@@ -115,8 +120,7 @@ def generator_first(
     generator, discriminator = (network.to(device) for network in networks)
     loader = DataLoader(digits, batch_size=64, shuffle=True)
     criterion = nn.BCELoss()
-    optimizer_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    optimizer_g, optimizer_d = (adam(network) for network in (generator, discriminator))
     with open(os.devnull, "w") as out:
         for epoch in itertools.count():
             for i, (images, _) in enumerate(loader):
@@ -151,8 +155,7 @@ def discriminator_first(
     generator, discriminator = (network.to(device) for network in networks)
     loader = DataLoader(digits, batch_size=64, shuffle=True, num_workers=2)
     criterion = nn.BCELoss()
-    optimizer_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    optimizer_g, optimizer_d = (adam(network) for network in (generator, discriminator))
     with open(os.devnull, "w") as out:
         for epoch in itertools.count():
             for i, (images, _) in enumerate(loader):
