@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from torch.nn.functional import pad
 from gan_cli import images
 from gan_cli.data import Dataset, Mixture, Points
 from gan_cli.errors import UserError
-from gan_cli.files import write_atomic
 from gan_cli.metrics import theory
 from gan_cli.metrics.distances import nearest
 from gan_cli.metrics.extractor import Extractor
@@ -59,7 +57,7 @@ def write_curves(run_dir: Path) -> None:
         axes.set_xlabel("step")
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
-    _write(figure, run_dir / "curves.png")
+    images.write_png(_drawn(figure), run_dir / "curves.png")
 
 
 def write_neighbours(samples: Tensor, train: Tensor, path: Path, extractor: Extractor | None = None) -> None:
@@ -119,7 +117,7 @@ def _write_panels(panels: Sequence[tuple[str, Tensor]], columns: Sequence[str], 
         axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=1)
         axes.set_yticks([])
         axes.set_frame_on(False)
-    _write(figure, path)
+    images.write_png(_drawn(figure), path)
 
 
 def _tiled(rows: Tensor, factor: int) -> np.ndarray:
@@ -136,14 +134,6 @@ def _figure(width: int, height: int, layout: Literal["constrained"] | None = Non
     from matplotlib.figure import Figure  # not pyplot: it keeps global state and looks for a display
 
     return Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout=layout)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    write_atomic(path, buffer.getvalue())
 
 
 Draw = Callable[[int, nn.Module], Image.Image]
