@@ -12,9 +12,11 @@ from typing import Any
 
 import filelock
 import torch
+from torch import nn
 
 from gan_cli import build, checkpoint, figures, files, hardware, images, loop, schema
 from gan_cli.checkpoint import Checkpoint
+from gan_cli.data import Dataset, Points
 from gan_cli.errors import UserError
 from gan_cli.loop import Outcome
 from gan_cli.metrics import quality
@@ -86,22 +88,16 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     device = hardware.device(config["device"])
     prior, z_dim = build.noise(config["net"])
     torch.manual_seed(config["seed"])
-    if resume:
-        _check_networks(resume, config)
+    networks = _saved_networks(resume, config) if resume else None
     dataset = build.dataset(config["dataset"])
-    if resume and resume.config.get("examples") != len(dataset):
-        was = resume.config.get("examples")
-        raise UserError(
-            f"the data has changed: {was} examples when the run began, {len(dataset)} now; put it back as it was"
-        )
-    if resume and dataset.image_shape != tuple(resume.config["image_shape"]):
-        raise UserError(f"the data has changed: its images have shape {dataset.image_shape} now; put it back as it was")
+    if resume:
+        _check_unchanged(resume, dataset)
     build.image_shape(dataset.image_shape, "the dataset")
     penalty, penalty_interval = build.penalty(config["penalty"])
     make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
-    saved = {name: resume.shapes_of(name) if resume else None for name in ("generator", "discriminator")}
-    generator = build.generator(config["net"], dataset.facts, saved["generator"])
-    discriminator = build.discriminator(config["net"], dataset.facts, saved["discriminator"])
+    if networks is None:
+        networks = build.generator(config["net"], dataset.facts), build.discriminator(config["net"], dataset.facts)
+    generator, discriminator = networks
     build.check_batch_size(config["batch_size"], generator, discriminator)
     loss = build.loss(config["loss"])
     latents = images.latents(prior, config["samples"], z_dim, config["seed"])
@@ -189,15 +185,32 @@ def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence
     return resumed
 
 
-def _check_networks(resume: Checkpoint, config: Mapping[str, Any]) -> None:
-    """UserError unless ``resume`` holds the networks it describes: asked before the data it describes are loaded."""
+def _saved_networks(resume: Checkpoint, config: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """Both networks that ``resume`` describes, their weights still to be loaded.
+
+    UserError unless it holds them: built before the data it describes are loaded, which may be more than it should be.
+    """
     shape = build.image_shape(resume.config.get("image_shape"), resume.path)
     size = config["dataset"].get("size")
     shipped = config["dataset"].get("_target_") in build.shipped_targets("dataset")
     if shipped and size is not None and shape[1:] != (size, size):
-        raise UserError(f"{resume.path} has images of {shape[1]}x{shape[2]}, and yet dataset.size={size}")
-    build.generator(config["net"], {"image_shape": shape}, resume.shapes_of("generator"))
-    build.discriminator(config["net"], {"image_shape": shape}, resume.shapes_of("discriminator"))
+        raise UserError(f"{resume.path} has images of {'x'.join(map(str, shape[1:] or shape))}, and yet dataset.size={size}")
+    facts = {"image_shape": shape}
+    return (
+        build.generator(config["net"], facts, resume.shapes_of("generator")),
+        build.discriminator(config["net"], facts, resume.shapes_of("discriminator")),
+    )
+
+
+def _check_unchanged(resume: Checkpoint, dataset: Dataset | Points) -> None:
+    """UserError if ``dataset`` can't be what the run in ``resume`` was trained on."""
+    if resume.config.get("examples") != len(dataset):
+        was = resume.config.get("examples")
+        raise UserError(
+            f"the data has changed: {was} examples when the run began, {len(dataset)} now; put it back as it was"
+        )
+    if dataset.image_shape != tuple(resume.config["image_shape"]):
+        raise UserError(f"the data has changed: its images have shape {dataset.image_shape} now; put it back as it was")
 
 
 def _absolute_root(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
