@@ -194,7 +194,8 @@ def _saved_networks(resume: Checkpoint, config: Mapping[str, Any]) -> tuple[nn.M
     size = config["dataset"].get("size")
     shipped = config["dataset"].get("_target_") in build.shipped_targets("dataset")
     if shipped and size is not None and shape[1:] != (size, size):
-        raise UserError(f"{resume.path} has images of {'x'.join(map(str, shape[1:] or shape))}, and yet dataset.size={size}")
+        sides = "x".join(map(str, shape[1:] or shape))
+        raise UserError(f"{resume.path} has images of {sides}, and yet dataset.size={size}")
     facts = {"image_shape": shape}
     return (
         build.generator(config["net"], facts, resume.shapes_of("generator")),
