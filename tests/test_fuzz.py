@@ -387,7 +387,7 @@ def _assert_one_line(status, err, arguments):
 
 
 @given(overrides=OVERRIDES, sweep=st.sampled_from([False, False, False, False, True]))
-@_fuzz(20)
+@_fuzz(30)
 def test_a_garbled_command_line_runs_or_gets_one_line(pictures, emptied, overrides, sweep):
     data = ["dataset=folder", f"dataset.root={pictures}", "dataset.size=8", "dataset.channels=1"]
     emptied()
