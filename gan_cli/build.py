@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path, PurePath
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import torch
 import yaml
@@ -28,6 +28,8 @@ PAIR = ("generator", "discriminator")
 GROUPS = ("dataset", "net", "loss", "penalty", "optimizer")
 MOST_PARAMETERS = 2_000  # tensors in a network: the header of a checkpoint with two such has 3 of its 4 MiB
 MOST_LATENTS = 65_536  # dimensions of z
+GRADIENT_PENALTIES = frozenset({"r1", "r2", "r1r2", "gradient_penalty", "dragan"})
+NOT_LIPSCHITZ = (GRADIENT_PENALTIES - {"gradient_penalty"}) | {"LeCam", "None"}  # of the penalties shipped
 COPIES = 4  # of the weights in training: themselves, gradients, two of Adam's
 
 
@@ -304,16 +306,36 @@ def check_batch_size(batch_size: int, *networks: nn.Module) -> None:
 
 
 def loss(node: Mapping[str, Any]) -> Callable[..., Any]:
-    """The loss function, its options bound."""
-    return _bound(node, "loss")
+    """The loss function, its options bound; tried out."""
+    function = _bound(node, "loss")
+    try:
+        _, _ = function(torch.zeros(2), torch.zeros(2))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"loss: {one_line(error)}") from error
+    return function
 
 
-def penalty(node: Mapping[str, Any]) -> tuple[Callable[..., Any] | None, int]:
-    """The penalty function, its options bound, and its interval in discriminator steps; None and 1 for no penalty."""
+class Penalty(NamedTuple):
+    """What holds the discriminator back."""
+
+    function: Callable[..., Any] | None  # options bound; a module if it has a memory; None for no penalty
+    interval: int  # in discriminator steps
+    clip: float | None  # bounds D's weights after each of its updates; None for no bound
+
+
+def penalty(node: Mapping[str, Any]) -> Penalty:
+    """What a ``penalty`` group asks for."""
+    clip = node.get("clip")
+    if clip is not None and (not isinstance(clip, int | float) or isinstance(clip, bool) or not 0 < clip < math.inf):
+        raise UserError(f"penalty.clip={clip} should be a number above 0")
     if node.get("_target_", "") is None:
-        return None, 1
+        return Penalty(None, 1, clip)
     interval = _whole(node.get("interval", 1), "penalty.interval")
-    return _bound({k: v for k, v in node.items() if k != "interval"}, "penalty"), interval
+    settings = {name: value for name, value in node.items() if name not in ("interval", "clip")}
+    target = _target(settings, "penalty")
+    is_module = isinstance(target, type) and issubclass(target, nn.Module)
+    function = _instantiate(settings, "penalty") if is_module else _bound(settings, "penalty")
+    return Penalty(function, interval, clip)
 
 
 def _bound(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
@@ -343,3 +365,41 @@ def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..
             raise UserError(f"{group} can't be built from {settings}: {one_line(error)}") from error
         makers.append(make)
     return makers[0], makers[1]
+
+
+def unsound(config: Mapping[str, Any], discriminator: nn.Module) -> list[str]:
+    """What is known not to go together in ``config``: a line each, with why, and what to type instead."""
+    lines = []
+    penalty_name = str(config["penalty"].get("_target_")).removeprefix("gan_cli.penalties.")
+    clipped = config["penalty"].get("clip") is not None
+    modules = list(discriminator.modules())
+    if penalty_name in GRADIENT_PENALTIES and any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in modules):
+        other = "net.discriminator.norm=layer" if "norm" in config["net"]["discriminator"] else "net/discriminator=conv"
+        lines.append(
+            f"{penalty_name} penalises each image's own gradient, but the discriminator's batch normalisation mixes "
+            f"those of a batch: type {other}, or penalty=none"
+        )
+    if isinstance(modules[-1], nn.Sigmoid):
+        lines.append("the discriminator ends in a sigmoid, but every loss takes logits: leave its sigmoid out")
+    lipschitz = clipped or penalty_name not in NOT_LIPSCHITZ or _spectral(modules)
+    if config["loss"]["_target_"] == "gan_cli.losses.wgan" and not lipschitz:
+        lines.append(
+            "loss=wgan means nothing unless the discriminator is Lipschitz: type penalty=gradient_penalty, "
+            "or penalty=weight_clip optimizer=rmsprop"
+        )
+    if clipped and (momentum := _momentum(config["optimizer"]["discriminator"])) >= 0.5:
+        lines.append(
+            f"weight clipping is unstable under a momentum of {momentum} (Arjovsky et al. 2017, section 4): "
+            "type optimizer=rmsprop"
+        )
+    return lines
+
+
+def _momentum(optimizer: Mapping[str, Any]) -> float:
+    """What ``optimizer`` keeps of its last gradients: Adam's first beta, or SGD's momentum."""
+    return float(optimizer["betas"][0] if "betas" in optimizer else optimizer.get("momentum", 0.0))
+
+
+def _spectral(modules: Sequence[nn.Module]) -> bool:
+    """Whether one of ``modules`` is spectrally normalised: torch's parametrisation is a module of its own."""
+    return any("SpectralNorm" in type(module).__name__ for module in modules)

@@ -1,24 +1,126 @@
 """Penalties on the discriminator: one family, one signature.
 
-A penalty is a function of the discriminator, real images and generated images (``[N, C, H, W]``, in [-1, 1]), and
-returns per-sample terms ``[N]`` that the loop averages and adds to the discriminator's loss. ``interval`` in a
-penalty's configuration belongs to the loop: at ``interval=8`` the penalty is taken on every 8th discriminator step and
-counts 8-fold (lazy regularisation, Karras et al. 2020, arXiv 1912.04958, section 3.1).
+A penalty is a function of the discriminator, real images and generated images (``[N, C, H, W]``, in [-1, 1], or points
+``[N, d]``; as many of the ones as of the others), and returns per-sample terms ``[N]`` that the loop averages and adds
+to the discriminator's loss. ``interval`` in a penalty's configuration belongs to the loop: at ``interval=8`` the
+penalty is taken on every 8th discriminator step and counts 8-fold (lazy regularisation, Karras et al. 2020, arXiv
+1912.04958, section 3.1). So does ``clip``, which bounds D's weights by :func:`clip_weights`.
+
+A penalty with a memory, such as :class:`LeCam`, is a module: what it remembers are its buffers.
+
+Those of the gradient need one that is each image's own: a discriminator without batch normalisation. It is computed in
+float32 whatever autocast says: the gradient of a gradient loses too much in bfloat16.
 """
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+Discriminator = Callable[[Tensor], Tensor]
 
 
-def r1(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, gamma: float = 1.0) -> Tensor:
+def r1(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 1.0) -> Tensor:
     """R1, the zero-centred gradient penalty on real data: ``gamma / 2 * |grad_x D(x)|^2``, summed over C, H, W.
 
-    Mescheder et al. 2018 (arXiv 1801.04406), equation 9, with D the logit. Computed in float32 whatever autocast says:
-    the gradient of a gradient loses too much in bfloat16. ``fake`` is unused: R1 looks at the data alone.
+    Mescheder et al. 2018 (arXiv 1801.04406), equation 9, with D the logit. ``fake`` is unused.
     """
-    with torch.autocast(real.device.type, enabled=False):
-        real = real.detach().float().requires_grad_()
-        (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
-    return gamma / 2 * gradient.square().flatten(1).sum(dim=1)
+    return gamma / 2 * _gradient(discriminator, real).square().sum(dim=1)
+
+
+def r2(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 1.0) -> Tensor:
+    """R2, the same on generated data: ``gamma / 2 * |grad D(G(z))|^2``. ``real`` is unused.
+
+    Mescheder et al. 2018 (arXiv 1801.04406), equation 10.
+    """
+    return gamma / 2 * _gradient(discriminator, fake).square().sum(dim=1)
+
+
+def r1r2(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 1.0) -> Tensor:
+    """R1 + R2, with one ``gamma``: Huang et al. 2024 (R3GAN, arXiv 2501.05441), section 2.2, on every step there."""
+    return r1(discriminator, real, fake, gamma) + r2(discriminator, real, fake, gamma)
+
+
+def gradient_penalty(
+    discriminator: Discriminator, real: Tensor, fake: Tensor, weight: float = 10.0, one_sided: bool = False
+) -> Tensor:
+    """WGAN-GP: ``weight * (|grad D(y)| - 1)^2``, ``y`` at random between a real and a generated image.
+
+    Gulrajani et al. 2017 (arXiv 1704.00028), equation 3. ``one_sided`` leaves slopes below 1 alone, all that a
+    1-Lipschitz critic asks: ``weight * max(0, |grad D(y)| - 1)^2`` (Petzka et al. 2018, arXiv 1709.08894).
+    """
+    return _slope_penalty(discriminator, torch.lerp(fake, real, _uniform_per_sample(real)), weight, one_sided)
+
+
+def dragan(
+    discriminator: Discriminator, real: Tensor, fake: Tensor, weight: float = 10.0, perturbation: float = 0.5
+) -> Tensor:
+    """DRAGAN: ``weight * (|grad D(x + noise)| - 1)^2``, the two-sided penalty around the data alone.
+
+    Kodali et al. 2017 (arXiv 1705.07215); the noise is that of its authors' code: ``perturbation`` times
+    the batch's standard deviation times U(0, 1), drawn for each value, then for each image. ``fake`` is unused.
+    """
+    noise = perturbation * real.std(correction=0) * torch.rand_like(real) * _uniform_per_sample(real)
+    return _slope_penalty(discriminator, real + noise, weight, one_sided=False)
+
+
+class LeCam(nn.Module):
+    """LeCam: D's logits on either kind of image are held to the running mean of those on the other.
+
+    ``weight * ((D(x) - a_F)^2 + (D(G(z)) - a_R)^2)``, with ``a_R`` and ``a_F`` exponential moving averages of D's mean
+    logit on real and on generated images: Tseng et al. 2021 (arXiv 2104.03310), section 3. They are brought up
+    to date first, and corrected for their start at 0, so that they are the batch's own means in the first call. (The
+    authors' code has a relu around both differences, which the paper hasn't.) ValueError unless ``0 <= decay < 1``.
+    """
+
+    means: Tensor
+    filled: Tensor
+
+    def __init__(self, weight: float = 0.3, decay: float = 0.99) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay={decay} should be from 0 up and below 1")
+        self.weight, self.decay = weight, decay
+        self.register_buffer("means", torch.zeros(2))  # of D(x) and of D(G(z))
+        self.register_buffer("filled", torch.zeros(()))  # the part of them that is no longer their start at 0
+
+    def forward(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+        logits = torch.stack([discriminator(real), discriminator(fake)]).float()
+        with torch.no_grad():
+            self.means.mul_(self.decay).add_(logits.mean(dim=1), alpha=1 - self.decay)
+            self.filled.mul_(self.decay).add_(1 - self.decay)
+            others = (self.means / self.filled).flip(0)
+        return self.weight * (logits - others[:, None]).square().sum(dim=0)
+
+
+@torch.no_grad()
+def clip_weights(module: nn.Module, clip: float) -> None:
+    """Move every parameter of ``module`` into [-clip, clip], in place: Arjovsky et al. 2017 (arXiv 1701.07875), alg. 1.
+
+    A network of such weights is Lipschitz, with a constant that nobody chose.
+    """
+    for parameter in module.parameters():
+        parameter.clamp_(-clip, clip)
+
+
+def _gradient(discriminator: Discriminator, x: Tensor) -> Tensor:
+    """The gradient of D in each of ``x``, ``[N, C * H * W]``, to be differentiated once more."""
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.detach().to(torch.promote_types(x.dtype, torch.float32)).requires_grad_()
+        (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
+    return gradient.flatten(1)
+
+
+def _slope_penalty(discriminator: Discriminator, x: Tensor, weight: float, one_sided: bool) -> Tensor:
+    """``weight`` times the squared excess of D's slope over 1 in each of ``x``, or with its lack, if not one-sided."""
+    slope = torch.linalg.vector_norm(
+        _gradient(discriminator, x), dim=1
+    )  # has the gradient 0 at 0, where a root has inf
+    excess = relu(slope - 1) if one_sided else slope - 1
+    return weight * excess.square()
+
+
+def _uniform_per_sample(batch: Tensor) -> Tensor:
+    """U(0, 1), one number for each sample, ``[N, 1, …]``."""
+    return torch.rand(len(batch), *[1] * (batch.dim() - 1), dtype=batch.dtype, device=batch.device)

@@ -93,12 +93,14 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     if resume:
         _check_unchanged(resume, dataset)
     build.image_shape(dataset.image_shape, "the dataset")
-    penalty, penalty_interval = build.penalty(config["penalty"])
+    penalty, penalty_interval, _ = build.penalty(config["penalty"])
     make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
     if networks is None:
         networks = build.generator(config["net"], dataset.facts), build.discriminator(config["net"], dataset.facts)
     generator, discriminator = networks
     build.check_batch_size(config["batch_size"], generator, discriminator)
+    for line in build.unsound(config, discriminator):
+        log.warning(line)
     loss = build.loss(config["loss"])
     latents = images.latents(prior, config["samples"], z_dim, config["seed"])
     draw = figures.drawing(dataset, discriminator, prior, latents)

@@ -329,6 +329,7 @@ def test_an_image_folder_end_to_end(command, tmp_path):
     net = ["net=dcgan", "net.generator.width=4", "net.discriminator.width=4"]
     done = command("gan-train", *data, *net, "steps=2", "batch_size=8", "samples=4", "run_dir=run")
     assert done.returncode == 0, done.stderr
+    assert "r1 penalises each image's own gradient, but the discriminator's batch normalisation" in done.stderr
     assert _pixels(tmp_path / "run" / "samples" / "00000002.png").shape == (2 * 66 + 2, 2 * 66 + 2, 3)
 
 

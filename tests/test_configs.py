@@ -1,5 +1,7 @@
 """Every YAML file composes and binds; a file that is forgotten is counted."""
 
+import re
+
 import pytest
 import torch
 from conftest import CONFIGS
@@ -7,19 +9,20 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from gan_cli import build, schema
+from gan_cli.errors import UserError
 
 COUNTS = {
     ".": 3,
     "dataset": 8,
     "experiment": 4,
-    "loss": 2,
+    "loss": 6,
     "net": 6,
     "net/discriminator": 6,
     "net/generator": 6,
     "optimizer": 5,
     "optimizer/discriminator": 5,
     "optimizer/generator": 5,
-    "penalty": 2,
+    "penalty": 8,
 }
 FILES = {str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml")}
 CHOICES = sorted(name for name in FILES if "/" in name)
@@ -45,13 +48,15 @@ def test_every_choice_composes_and_binds(choice):
     config = _compose(*overrides)
     facts = {"image_shape": (1, 32, 32)}
     assert build.generator(config["net"], facts)
-    assert build.discriminator(config["net"], facts)
+    discriminator = build.discriminator(config["net"], facts)
     assert build.loss(config["loss"])
     assert build.penalty(config["penalty"])
     assert build.optimizers(config["optimizer"])
     build._check_types(config["dataset"], build._target(config["dataset"], "dataset"), "dataset")
     if group == "experiment":
         assert config != _compose(), "no effect: is its '# @package _global_' missing?"
+    if group in ("experiment", "dataset"):
+        assert build.unsound(config, discriminator) == []
 
 
 def test_the_choice_lands_where_it_should():
@@ -66,7 +71,70 @@ def test_the_choice_lands_where_it_should():
     assert config["optimizer"]["discriminator"]["lr"] == 0.5
     both = _compose("optimizer.lr=0.25")["optimizer"]
     assert (both["generator"]["lr"], both["discriminator"]["lr"]) == (0.25, 0.25)
-    assert build.penalty(config["penalty"]) == (None, 1)
+    assert build.penalty(config["penalty"]) == (None, 1, None)
+
+
+def test_a_penalty_is_a_function_or_a_module_or_a_bound_on_the_weights():
+    assert build.penalty(_compose("penalty=r2")["penalty"])[1:] == (8, None)
+    first, second = (build.penalty(_compose("penalty=lecam", "penalty.decay=0.5")["penalty"]) for _ in range(2))
+    assert first.function.decay == 0.5
+    assert first.interval == 1
+    assert first.function is not second.function
+    assert build.penalty(_compose("penalty=weight_clip")["penalty"]) == (None, 1, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "group", "message"),
+    [
+        (["penalty=weight_clip", "penalty.clip=0"], "penalty", "penalty.clip=0 should be a number above 0"),
+        (["penalty=weight_clip", "penalty.clip=some"], "penalty", "penalty.clip=some should be a number above 0"),
+        (["penalty=lecam", "penalty.decay=1"], "penalty", "decay=1 should be from 0 up and below 1"),
+        (["penalty=lecam", "+penalty.gamma=1"], "penalty", "gamma"),
+        (["penalty=gradient_penalty", "penalty.one_sided=2"], "penalty", "penalty.one_sided=2 should be bool"),
+        (["loss.smoothing=1"], "loss", "smoothing=1 should be from 0 up and below 1"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_found_before_training(overrides, group, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        getattr(build, group)(_compose(*overrides)[group])
+
+
+def _warnings(*overrides, discriminator=None):
+    config = _compose(*overrides)
+    return build.unsound(config, discriminator or build.discriminator(config["net"], {"image_shape": (1, 32, 32)}))
+
+
+@pytest.mark.parametrize("penalty", ["r1", "r2", "r1r2", "gradient_penalty", "dragan"])
+def test_a_gradient_penalty_with_batch_normalisation_is_warned_of(penalty):
+    (line,) = _warnings("net=dcgan", f"penalty={penalty}")
+    assert "batch normalisation" in line
+    assert _warnings("net=dcgan", f"penalty={penalty}", line.split("type ")[1].split(",")[0]) == []  # what it advises
+
+
+def test_a_critic_that_nothing_makes_lipschitz_is_warned_of():
+    for penalty in ("none", "r1", "r1r2", "dragan", "lecam"):
+        (line,) = _warnings("loss=wgan", f"penalty={penalty}")
+        assert "Lipschitz" in line
+    for advised in (["penalty=gradient_penalty"], ["penalty=weight_clip", "optimizer=rmsprop"]):
+        assert " ".join(advised) in line
+        assert _warnings("loss=wgan", *advised) == []
+    linear = torch.nn.Linear(4, 1)
+    spectral = torch.nn.Sequential(torch.nn.utils.parametrizations.spectral_norm(linear))
+    assert _warnings("loss=wgan", "penalty=none", discriminator=spectral) == []
+
+
+def test_weight_clipping_under_momentum_is_warned_of():
+    adam = ["penalty=weight_clip", "optimizer=adam"]
+    (line,) = _warnings(*adam, "optimizer.discriminator.betas=[0.5,0.999]")
+    assert "momentum of 0.5" in line
+    assert len(_warnings("penalty=weight_clip", "optimizer=sgd")) == 1
+    assert _warnings(*adam) == _warnings("penalty=weight_clip", "optimizer=rmsprop") == []
+
+
+def test_a_sigmoid_at_the_end_is_warned_of():
+    (line,) = _warnings(discriminator=torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Sigmoid()))
+    assert "sigmoid" in line
+    assert _warnings("penalty=lecam", "net=dcgan") == []
 
 
 def test_the_help_names_every_key():
