@@ -333,21 +333,31 @@ def penalty(node: Mapping[str, Any]) -> Penalty:
     interval = _whole(node.get("interval", 1), "penalty.interval")
     settings = {name: value for name, value in node.items() if name not in ("interval", "clip")}
     target = _target(settings, "penalty")
-    is_module = isinstance(target, type) and issubclass(target, nn.Module)
-    function = _instantiate(settings, "penalty") if is_module else _bound(settings, "penalty")
-    return Penalty(function, interval, clip)
+    if not (isinstance(target, type) and issubclass(target, nn.Module)):
+        return Penalty(_bound(settings, "penalty"), interval, clip)
+    _check_options(settings, "penalty")
+    return Penalty(_instantiate(settings, "penalty"), interval, clip)
 
 
 def _bound(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
     """A partial whose keywords its function has: a mistyped option must not wait for the first step to be found."""
     if node.get("_partial_") is not True:
         raise UserError(f"{group}: its YAML file needs a line _partial_: true")
-    function = _instantiate(node, group)
-    parameters = inspect.signature(function.func).parameters
-    unknown = set(function.keywords) - set(parameters)
+    _check_options(node, group)
+    return _instantiate(node, group)
+
+
+def _check_options(node: Mapping[str, Any], group: str) -> None:
+    """UserError where ``node`` has a key that its function or class has no parameter for."""
+    target = _target(node, group)
+    parameters = inspect.signature(target).parameters
+    unknown = {name for name in node if not name.startswith("_")} - set(parameters)
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        raise UserError(f"{group}: {function.func.__name__} has no option {sorted(unknown)[0]!r}")
-    return function
+        option = min(unknown)
+        raise UserError(
+            f"{group}: {target.__name__} has no option {option!r}; if a dataset or an experiment sets it, "
+            f"add ~{group}.{option}"
+        )
 
 
 def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:

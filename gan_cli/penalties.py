@@ -113,10 +113,9 @@ def _gradient(discriminator: Discriminator, x: Tensor) -> Tensor:
 
 
 def _slope_penalty(discriminator: Discriminator, x: Tensor, weight: float, one_sided: bool) -> Tensor:
-    """``weight`` times the squared excess of D's slope over 1 in each of ``x``, or with its lack, if not one-sided."""
-    slope = torch.linalg.vector_norm(
-        _gradient(discriminator, x), dim=1
-    )  # has the gradient 0 at 0, where a root has inf
+    """``weight`` times the squared distance of D's slope in each of ``x`` from 1; ``one_sided``: that above 1 alone."""
+    gradient = _gradient(discriminator, x)
+    slope = torch.linalg.vector_norm(gradient, dim=1)  # its gradient at 0 is 0, where a square root's is infinite
     excess = relu(slope - 1) if one_sided else slope - 1
     return weight * excess.square()
 

@@ -199,7 +199,7 @@ WRONG = [
     (["penalty.interval=0"], "penalty.interval=0 should be a whole number"),
     (["net.prior=cauchy"], "no net.prior 'cauchy'"),
     (["net=dcgan"], "add dataset.size=32"),
-    (["+loss.smoothing=1"], "nonsaturating has no option 'smoothing'"),
+    (["+loss.gamma=1"], "nonsaturating has no option 'gamma'"),
     (["loss._target_=gan_cli.losses.nothing"], "can't find gan_cli.losses.nothing"),
     (["dataset=folder"], "needs dataset.root=PATH"),
     (["dataset=folder", "dataset.root=nowhere"], "nowhere is not a folder"),
