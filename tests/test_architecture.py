@@ -12,7 +12,7 @@ from conftest import CONFIGS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gan_cli"
-TORCH_ONLY = ("networks", "losses", "penalties", "noise", "ema", "optimizers")
+TORCH_ONLY = ("networks", "losses", "penalties", "augment", "noise", "ema", "optimizers")
 HYDRA_USERS = {"cli", "build", "schema"}
 
 

@@ -1,0 +1,280 @@
+"""Augmentations of what the discriminator sees, real and generated images alike: for little data.
+
+An augmentation is a module that maps images ``[N, C, H, W]`` in about [-1, 1] to images of the same shape, with fresh
+random numbers for each image and call, from torch's global generator of the images' device. It is differentiable in
+the images, twice: the generator learns through it, and so does the discriminator from a gradient penalty. Whatever
+changes while a run goes on is in buffers, to be saved with it.
+
+G is to match the data, not the augmented data. It does where what was augmented tells what it was made from, as when
+enough images stay as they are (Karras et al. 2020, arXiv 2006.06676, section 2.2): else the augmentation leaks.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
+
+
+class Augment(nn.Module):
+    """An augmentation: ``forward`` maps images to images."""
+
+    def observe(self, real_logits: Tensor) -> None:
+        """Take note of D's logits ``[N]`` on a minibatch of data, once after each of D's steps."""
+
+
+def _uniform(images: Tensor, low: float, high: float, k: int = 1) -> Tensor:
+    """``k`` numbers for each of the images, ``[N, 1, 1, k]``."""
+    return low + (high - low) * torch.rand(len(images), 1, 1, k, device=images.device, dtype=images.dtype)
+
+
+def _normal(images: Tensor, std: float, k: int = 1) -> Tensor:
+    """``k`` numbers for each of the images, ``[N, 1, 1, k]``."""
+    return std * torch.randn(len(images), 1, 1, k, device=images.device, dtype=images.dtype)
+
+
+def flip(images: Tensor) -> Tensor:
+    """Half of the images left to right."""
+    return torch.where(_uniform(images, 0, 1) < 0.5, images.flip(-1), images)
+
+
+def brightness(images: Tensor) -> Tensor:
+    """A number from U(-0.5, 0.5) added to each image."""
+    return images + _uniform(images, -0.5, 0.5)
+
+
+def saturation(images: Tensor) -> Tensor:
+    """Each pixel's distance from its grey, the mean of its channels, times U(0, 2). Grey images stay as they are."""
+    grey = images.mean(dim=1, keepdim=True)
+    return grey + (images - grey) * _uniform(images, 0, 2)
+
+
+def contrast(images: Tensor) -> Tensor:
+    """Each image's distance from its mean times U(0.5, 1.5)."""
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + (images - mean) * _uniform(images, 0.5, 1.5)
+
+
+def translation(images: Tensor) -> Tensor:
+    """Each image shifted by whole pixels, at most an eighth of each side; zeros, a middle grey, come in."""
+    for dim in (2, 3):
+        images = _shifted(images, dim, (images.shape[dim] + 4) // 8)
+    return images
+
+
+def _shifted(images: Tensor, dim: int, most: int) -> Tensor:
+    """Each of the images shifted along ``dim`` by a whole number from ``-most`` to ``most``."""
+    size = images.shape[dim]
+    shift = torch.randint(-most, most + 1, (len(images), 1), device=images.device)
+    source = torch.arange(size, device=images.device) - shift
+    inside = (source >= 0) & (source < size)
+    as_images = [len(images), 1, size, 1] if dim == 2 else [len(images), 1, 1, size]
+    index = source.clamp(0, size - 1).view(as_images).expand_as(images)
+    return images.gather(dim, index) * inside.view(as_images)
+
+
+def cutout(images: Tensor) -> Tensor:
+    """A rectangle of half the sides set to zero, a middle grey; it may stick out of the image."""
+    inside = [_window(images, size) for size in images.shape[2:]]
+    return images * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
+
+
+def _window(images: Tensor, size: int) -> Tensor:
+    """For each of the images a run of half of ``size`` places, its middle anywhere in it: bool ``[N, size]``."""
+    length = (size + 1) // 2
+    middle = torch.randint(size + 1 - length % 2, (len(images), 1), device=images.device)
+    place = torch.arange(size, device=images.device) - (middle - length // 2)
+    return (place >= 0) & (place < length)
+
+
+OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
+    "flip": (flip,),
+    "brightness": (brightness,),
+    "saturation": (saturation,),
+    "contrast": (contrast,),
+    "color": (brightness, saturation, contrast),
+    "translation": (translation,),
+    "cutout": (cutout,),
+}
+
+
+class DiffAugment(Augment):
+    """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): the operations of ``policy``, one after the other.
+
+    Of ``flip``, ``brightness``, ``saturation``, ``contrast``, ``translation``, ``cutout``, and the paper's word
+    ``color`` for the second to fourth. All are applied to every image. ValueError on another word.
+    """
+
+    def __init__(self, policy: Sequence[str] = ("color", "translation", "cutout")) -> None:
+        super().__init__()
+        words = [policy] if isinstance(policy, str) else list(policy)
+        if unknown := [word for word in words if word not in OPERATIONS]:
+            raise ValueError(f"no operation {unknown[0]!r}: policy is a list of {', '.join(OPERATIONS)}")
+        self._operations = [operation for word in words for operation in OPERATIONS[word]]
+
+    def forward(self, images: Tensor) -> Tensor:
+        for operation in self._operations:
+            images = operation(images)
+        return images
+
+
+class InstanceNoise(Augment):
+    """Gaussian noise on every pixel, of a ``std`` that falls in a straight line to 0 over ``images`` images of D's.
+
+    Sønderby et al. 2017 (arXiv 1610.04490), Arjovsky & Bottou 2017 (arXiv 1701.04862): the data and the samples overlap
+    from the start, so that D can't be sure. ValueError where ``std`` is negative or ``images`` is not positive.
+    """
+
+    seen: Tensor
+
+    def __init__(self, std: float = 0.1, images: int = 200_000) -> None:
+        super().__init__()
+        if not (math.isfinite(std) and std >= 0 and images > 0):
+            raise ValueError(f"std={std} should be from 0 up, and images={images} above 0")
+        self._std, self._images = std, images
+        self.register_buffer("seen", torch.tensor(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        std = self._std * (1 - self.seen / self._images).clamp(min=0)
+        return images + std * torch.randn_like(images)
+
+    def observe(self, real_logits: Tensor) -> None:
+        self.seen += len(real_logits)
+
+
+class ADA(Augment):
+    """Adaptive discriminator augmentation (Karras et al. 2020, arXiv 2006.06676, sections 2 and 3, appendix B).
+
+    Each operation is done to an image with probability ``p``, which begins at 0. After every ``interval`` of D's steps
+    it moves by the images of these steps over ``speed``: up where ``r_t = E[sign(D(x))]`` over them is above
+    ``target``, which says that D overfits, else down. It stays in [0, 1]; above 0.8 or so augmentations leak.
+
+    The operations, in the paper's order and strengths: x-flip, rotation by quarters (of square images), shift by whole
+    pixels, scaling, rotation, stretching, rotation, shift; brightness, contrast, luma flip and, of RGB images, hue and
+    saturation. What moves pixels is one affine map, looked up bilinearly (the paper: through a wavelet filter), images
+    going on as their reflection; what changes colours is one more. An image to which nothing is done keeps its bits.
+    ValueError where an option is out of its range.
+    """
+
+    p: Tensor
+    signs: Tensor
+    images: Tensor
+    steps: Tensor
+
+    def __init__(self, target: float = 0.6, interval: int = 4, speed: int = 500_000) -> None:
+        super().__init__()
+        if not (-1 <= target <= 1 and interval > 0 and speed > 0):
+            raise ValueError(f"target={target} should be in [-1, 1], interval={interval} and speed={speed} above 0")
+        self._target, self._interval, self._speed = target, interval, speed
+        self.register_buffer("p", torch.tensor(0.0))
+        self.register_buffer("signs", torch.tensor(0))  # their sum and number since p last moved
+        self.register_buffer("images", torch.tensor(0))
+        self.register_buffer("steps", torch.tensor(0))  # of D's, so far
+
+    @torch.no_grad()
+    def observe(self, real_logits: Tensor) -> None:
+        self.signs += real_logits.sign().sum().long()
+        self.images += len(real_logits)
+        self.steps += 1
+        due = self.steps % self._interval == 0  # a tensor: nothing waits for the device
+        change = (self.signs / self.images - self._target).sign() * self.images / self._speed
+        self.p.add_(change * due).clamp_(0, 1)
+        self.signs *= ~due
+        self.images *= ~due
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._recoloured(self._moved(images))
+
+    def _sometimes(self, values: Tensor, neutral: float, p: Tensor | None = None) -> Tensor:
+        """``values`` ``[N, 1, 1, k]`` with probability p for each of N, else ``neutral``."""
+        return torch.where(_uniform(values, 0, 1) < (self.p if p is None else p), values, neutral)
+
+    def _moved(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        # Where a pixel of the result is looked up, from the centre of the image: an affine map, told by what it makes
+        # of (0, 0), (1, 0), (0, 1). Each part is drawn like its inverse, so that the direction is all one.
+        x, y = points = torch.eye(3, device=images.device, dtype=images.dtype)[1:]
+        each = 1 - (1 - self.p).sqrt()  # so that one of two rotations, or both, are done with probability p
+        shift = self._sometimes(_normal(images, 0.125, k=2), 0)
+        x, y = x + shift[..., :1] * width, y + shift[..., 1:] * height
+        x, y = _rotated(x, y, self._sometimes(_uniform(images, -math.pi, math.pi), 0, each))
+        stretch = self._sometimes(_normal(images, 0.2).exp2(), 1)
+        x, y = x * stretch, y / stretch
+        x, y = _rotated(x, y, self._sometimes(_uniform(images, -math.pi, math.pi), 0, each))
+        scale = self._sometimes(_normal(images, 0.2).exp2(), 1)
+        x, y = x * scale, y * scale
+        shift = self._sometimes(_uniform(images, -0.125, 0.125, k=2), 0)
+        x, y = x + (shift[..., :1] * width).round(), y + (shift[..., 1:] * height).round()
+        if height == width:
+            quarters = self._sometimes(_uniform(images, 0, 4).floor(), 0)
+            x, y = _rotated(x, y, quarters * (math.pi / 2))
+        x = x * self._sometimes(1 - 2 * _uniform(images, 0, 2).floor(), 1)
+        stays = ((x == points[0]) & (y == points[1])).all(dim=-1, keepdim=True)
+        grid = torch.stack([_places(x, height, width) * (2 / width), _places(y, height, width) * (2 / height)], dim=-1)
+        return torch.where(stays, images, _LookUp.apply(images, grid))
+
+    def _recoloured(self, images: Tensor) -> Tensor:
+        bright = self._sometimes(_normal(images, 0.2), 0)
+        contrast = self._sometimes(_normal(images, 0.5).exp2(), 1)
+        luma = contrast * self._sometimes(1 - 2 * _uniform(images, 0, 2).floor(), 1)
+        images = images + bright
+        if images.shape[1] != 3:
+            return luma * images
+        hue = self._sometimes(_uniform(images, -math.pi, math.pi), 0)
+        chroma = contrast * self._sometimes(_normal(images, 1).exp2(), 1)
+        # A colour is its grey and, at right angles, the rest, which hue turns about the axis of the greys.
+        along, across = chroma * hue.cos(), chroma * hue.sin()
+        turned = (images.roll(1, dims=1) - images.roll(-1, dims=1)) / math.sqrt(3)  # that axis x colour
+        return along * images + across * turned + (luma - along) * images.mean(dim=1, keepdim=True)
+
+
+def _rotated(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+    sin, cos = angle.sin(), angle.cos()
+    return cos * x - sin * y, sin * x + cos * y
+
+
+def _places(points: Tensor, height: int, width: int) -> Tensor:
+    """One coordinate of an affine map at every pixel, ``[N, H, W]``, given at (0, 0), (1, 0), (0, 1): ``[N, 1, 1, 3]``.
+
+    Not as a matrix product, of which TensorFloat-32 and bfloat16 would keep too few digits.
+    """
+    origin, right, down = points.unbind(dim=-1)
+    columns = torch.arange(width, device=points.device, dtype=points.dtype) - (width - 1) / 2
+    rows = torch.arange(height, device=points.device, dtype=points.dtype) - (height - 1) / 2
+    return origin + (right - origin) * columns + (down - origin) * rows[:, None]
+
+
+class _LookUp(torch.autograd.Function):
+    """Bilinear ``grid_sample`` with reflection; linear in the images, and differentiable in them any number of times.
+
+    Torch's own had no second derivative in 2.0, and has one in 2.13.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.shape = images.shape
+        return grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (grid,) = ctx.saved_tensors
+        return _PutBack.apply(gradient, grid, ctx.shape), None
+
+
+class _PutBack(torch.autograd.Function):
+    """The adjoint of :class:`_LookUp`, of which that is the adjoint in turn."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(grid)
+        bilinear, reflection, align_corners, wanted = 0, 2, False, (True, False)
+        return torch.ops.aten.grid_sampler_2d_backward(
+            gradient, gradient.new_empty(shape), grid, bilinear, reflection, align_corners, wanted
+        )[0]
+
+    @staticmethod
+    def backward(ctx: Any, images: Tensor) -> tuple[Tensor, None, None]:
+        return _LookUp.apply(images, *ctx.saved_tensors), None, None
