@@ -20,7 +20,7 @@ from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.inception_score import inception_score
 from gan_cli.metrics.kid import kernel_distance
 from gan_cli.metrics.memorisation import copying
-from gan_cli.metrics.modes import label_modes
+from gan_cli.metrics.modes import class_shares, label_modes
 from gan_cli.metrics.precision_recall import density_coverage, precision_recall
 from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
 from gan_cli.sample import load_data, load_generator
@@ -90,7 +90,7 @@ class Data:
     @cached_property
     def _extractor(self) -> Extractor | Inapplicable:
         try:
-            return extractor_for(self.train.image_shape, self._device)
+            return extractor_for(self.train.image_shape, self._device, self.train.class_names)
         except UserError as error:
             return Inapplicable(str(error))  # kept: a download isn't tried again for every metric
 
@@ -196,11 +196,10 @@ def inception_style_score(data: Data) -> dict[str, Figure]:
 
 
 def modes(data: Data) -> dict[str, Figure]:
-    classify, classes = data.classify, len(data.train.class_names)
-    labels = torch.as_tensor(data.train.labels)
-    values, real = data.with_real(lambda fake: label_modes(classify(fake).argmax(dim=1), labels, classes))
+    classify, shares = data.classify, class_shares(data.train)
+    values, real = data.with_real(lambda fake: label_modes(classify(fake).argmax(dim=1), shares))
     return {
-        "classes_hit": data.against_train(values[0], real_data=real and real[0], details={"of": classes}),
+        "classes_hit": data.against_train(values[0], real_data=real and real[0], details={"of": len(shares)}),
         "class_kl": data.against_train(values[1], real_data=real and real[1], details={"unit": "nats"}),
     }
 

@@ -121,7 +121,7 @@ def run(config: Mapping[str, Any]) -> Path:
     )
     if figure == "neighbours":
         train = load_data(opened, config["root"], config["trust"]).train
-        figures.write_neighbours(torch.cat(list(blocks)), train.images, out, _extractor(train.image_shape, device))
+        figures.write_neighbours(torch.cat(list(blocks)), train.images, out, _extractor(train, device))
     elif suffix == ".png":
         images.write_png(images.grid(torch.cat(list(blocks))), out)
     elif suffix == ".npz":
@@ -132,10 +132,10 @@ def run(config: Mapping[str, Any]) -> Path:
     return out
 
 
-def _extractor(image_shape: tuple[int, int, int], device: torch.device) -> Extractor | None:
-    """What takes the features of such images; where it can't be had, None, and a warning."""
+def _extractor(train: Dataset, device: torch.device) -> Extractor | None:
+    """What takes the features of such images as ``train``'s; where it can't be had, None, and a warning."""
     try:
-        return extractor_for(image_shape, device)
+        return extractor_for(train.image_shape, device, train.class_names)
     except UserError as error:
         log.warning("nearest in pixels only: %s", error)
         return None

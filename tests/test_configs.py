@@ -14,7 +14,7 @@ from gan_cli.errors import UserError
 COUNTS = {
     ".": 3,
     "augment": 5,
-    "dataset": 8,
+    "dataset": 9,
     "experiment": 4,
     "loss": 6,
     "net": 6,

@@ -383,6 +383,21 @@ def test_a_limit_leaves_the_rest_of_mnist_for_validation_and_the_test_split_whol
         idx.mnist(limit=60_000)
 
 
+def test_stacks_are_triplets_of_digits_and_their_labels_spell_them():
+    digits, stacks = idx.mnist(split="test"), idx.stacked_mnist(split="test", n=300)
+    assert stacks.images.shape == (300, 3, 28, 28)
+    number_of = {image.numpy().tobytes(): label for image, label in zip(digits.images, digits.labels, strict=True)}
+    for image, label in zip(stacks.images, stacks.labels, strict=True):
+        spelled = [number_of[channel.numpy().tobytes()].item() for channel in image]
+        assert stacks.class_names[label] == "".join(map(str, spelled))
+    again, larger = idx.stacked_mnist(split="test", n=300), idx.stacked_mnist(split="test", n=300, size=32)
+    assert torch.equal(again.images, stacks.images)
+    assert torch.equal(larger.labels, stacks.labels) and larger.image_shape == (3, 32, 32)
+    for n in (0, 10**9):
+        with pytest.raises(UserError, match=rf"dataset\.n={n} should be at least 1 and at most 1000000"):
+            idx.stacked_mnist(n=n)
+
+
 @pytest.mark.parametrize("error", [struct.error, TypeError, AttributeError, Image.DecompressionBombError])
 def test_whatever_pillow_raises_costs_one_picture(tmp_path, caplog, monkeypatch, error):
     for name in ("a.png", "b.png"):

@@ -126,6 +126,19 @@ def test_a_classifier_that_does_not_know_the_classes_is_not_asked(tmp_path, digi
         measured(_save_run(tmp_path, node, (1, 28, 28)), metrics=["modes"])
 
 
+def test_stacked_digits_need_no_inception_to_count_their_modes(digits, tmp_path, measured, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    node = {"_target_": "gan_cli.data.idx.stacked_mnist", "root": str(digits), "size": None, "n": 200}
+    report, found = measured(_save_run(tmp_path, node, (3, 28, 28)), metrics=["modes", "frechet"], n=150)
+    assert {name: figure["extractor"] for name, figure in found.items()} == dict.fromkeys(
+        ["classes_hit", "class_kl", "frechet"], "digit classifier"
+    )
+    assert found["classes_hit"]["of"] == 1000
+    assert 1 <= found["classes_hit"]["value"] < 30 < found["classes_hit"]["real_data"] <= 150  # noise; digits
+    assert found["class_kl"]["value"] > found["class_kl"]["real_data"] > 0
+    assert any("150 samples, of 1000" in line for line in report)
+
+
 def _colours(tmp_path):
     """A run on a folder of 20 random colour images."""
     (tmp_path / "pictures").mkdir()

@@ -1,5 +1,6 @@
 """The metrics against NumPy and SciPy by brute force, closed forms, and values worked out by hand."""
 
+import functools
 import math
 
 import numpy as np
@@ -9,11 +10,14 @@ import scipy.stats
 import torch
 from scipy.spatial.distance import cdist
 
-from gan_cli.metrics import distances
+from gan_cli.data import resized
+from gan_cli.data.idx import STACKS, stacked_mnist
+from gan_cli.metrics import distances, quality
+from gan_cli.metrics.extractor import extractor_for
 from gan_cli.metrics.inception_score import inception_score
 from gan_cli.metrics.kid import kernel_distance, squared_mmd
 from gan_cli.metrics.memorisation import copying
-from gan_cli.metrics.modes import label_modes, modes
+from gan_cli.metrics.modes import class_shares, label_modes, label_shares, modes
 from gan_cli.metrics.parzen import SIGMAS, log_likelihoods, parzen_window
 from gan_cli.metrics.precision_recall import density_coverage, precision_recall
 from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
@@ -192,11 +196,56 @@ def test_copying_is_the_mann_whitney_statistic():
 
 
 def test_modes_by_labels():
-    labels, real = torch.tensor([0, 0, 1, 3]), torch.tensor([0, 1, 2, 3])
-    expected = scipy.stats.entropy([0.5, 0.25, 0, 0.25], [0.25] * 4)
-    assert label_modes(labels, real, 4) == (3, pytest.approx(expected))
-    assert label_modes(real, real, 4) == (4, pytest.approx(0))
-    assert label_modes(labels, torch.tensor([1, 2, 3]), 4) == (3, math.inf)
+    labels, p = torch.tensor([0, 0, 1, 3]), label_shares(torch.tensor([0, 1, 2, 3, 3]), 4)
+    assert p.tolist() == [0.2, 0.2, 0.2, 0.4]
+    assert label_modes(labels, p) == (3, pytest.approx(scipy.stats.entropy([0.5, 0.25, 0, 0.25], p)))
+    assert label_modes(torch.tensor([0, 1, 2, 3, 3]), p) == (4, pytest.approx(0))
+    assert label_modes(labels, label_shares(torch.tensor([1, 2, 3]), 4)) == (3, math.inf)
+
+
+def test_stacks_that_are_data_hit_all_1000_modes_and_the_floor_of_the_divergence():
+    stacks = stacked_mnist(n=26_000)
+    shares = class_shares(stacks)
+    digits = np.array([[int(digit) for digit in name] for name in STACKS])
+    of_one = np.bincount(digits[stacks.labels].ravel(), minlength=10) / (3 * 26_000)
+    np.testing.assert_allclose(shares, of_one[digits].prod(axis=1))
+    found, divergence = label_modes(stacks.labels, shares)
+    counts = np.bincount(stacks.labels, minlength=1000)
+    assert (found, divergence) == (1000, pytest.approx(scipy.stats.entropy(counts / 26_000, shares)))
+    floor, spread = 999 / (2 * 26_000), math.sqrt(2 * 999) / (2 * 26_000)  # half a chi-squared of 999 over n
+    assert divergence == pytest.approx(floor, abs=4 * spread)
+
+
+@torch.inference_mode()
+def test_each_channel_of_a_stack_is_named_as_a_digit():
+    stacks = stacked_mnist(split="test", n=100)
+    extractor = extractor_for((3, 28, 28), torch.device("cpu"), stacks.class_names)
+    features = extractor.features(stacks.images)
+    one = extractor_for((1, 28, 28), torch.device("cpu"))
+    of_channels = [one.features(stacks.images[:, [c]]) for c in range(3)]
+    torch.testing.assert_close(features, torch.cat(of_channels, dim=1))
+    r, g, b = (one.classify(of_channel) for of_channel in of_channels)
+    combined = r[:, :, None, None] + g[:, None, :, None] + b[:, None, None]
+    torch.testing.assert_close(extractor.classify(features), combined.flatten(1))
+    for size in (28, 32):
+        assert (extractor.labels(resized(stacks.images, size)) == stacks.labels).sum() >= 95
+
+
+def test_the_score_of_stacks_while_training_is_their_divergence(monkeypatch):
+    monkeypatch.setattr(quality, "stack_modes", functools.partial(quality.stack_modes, n=300))
+    stacks = stacked_mnist(n=500)
+
+    class Constant(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.image = torch.nn.Parameter(stacks.network_input(stacks.images[:1]))
+
+        def forward(self, z):
+            return self.image.expand(len(z), -1, -1, -1)
+
+    evaluate = quality.scores(stacks, Constant(), "normal", 2)
+    expected = -class_shares(stacks)[stacks.labels[0]].log().item()
+    assert evaluate(Constant()) == {"class_kl": pytest.approx(expected), "classes_hit": 1}
 
 
 def test_modes_by_centres():

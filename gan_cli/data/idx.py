@@ -16,6 +16,8 @@ from gan_cli.errors import UserError
 
 SHIPPED = Path(__file__).parent / "files"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+STACKS = tuple(f"{i:03d}" for i in range(1000))  # the classes of stacked digits: red, green, blue
+MOST_STACKS = 1_000_000
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
@@ -74,6 +76,20 @@ def mnist(root: str | None = None, split: str = "train", size: int | None = None
         raise UserError(f"dataset.limit={limit} should be at least 1 and less than all {len(whole)} images")
     part = slice(limit) if split == "train" else slice(limit, None)
     return replace(whole, images=whole.images[part], labels=whole.labels[part])  # type: ignore[index]
+
+
+def stacked_mnist(root: str | None = None, split: str = "train", size: int | None = None, n: int = 50_000) -> Dataset:
+    """Stacked MNIST (Metz et al. 2017, arXiv 1611.02163): three digits as one RGB image, in 1000 classes.
+
+    ``n`` triplets of MNIST's digits of ``split``, drawn independently, the same in every run; ``root`` as for
+    :func:`mnist`. The label is the number that red, green and blue spell: ``100 r + 10 g + b``.
+    """
+    if not 1 <= n <= MOST_STACKS:
+        raise UserError(f"dataset.n={n} should be at least 1 and at most {MOST_STACKS}")
+    digits = mnist(root, split, size)
+    which = torch.randint(len(digits), (n, 3), generator=torch.Generator().manual_seed(0))
+    labels = (torch.as_tensor(digits.labels)[which] * torch.tensor([100, 10, 1])).sum(dim=1)
+    return Dataset(digits.images[:, 0][which], labels, STACKS)
 
 
 def fashion_mnist(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:

@@ -1,7 +1,7 @@
 """What looks at images in our place: networks whose features, and classes, the metrics compare."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gan_cli.data import resized
+from gan_cli.data.idx import STACKS
 from gan_cli.metrics import classifier, inception
 
 
@@ -31,23 +32,47 @@ class Extractor:
         batches = tqdm(images.split(batch_size), f"features of {what}", leave=False, disable=None)
         return torch.cat([self.embed(batch).cpu() for batch in batches])
 
+    @torch.inference_mode()
+    def labels(self, images: Tensor) -> Tensor:
+        """The likeliest class of each of the uint8 images ``[N, C, H, W]``, int64 ``[N]``; of one that can classify."""
+        assert self.classify is not None
+        return self.classify(self.embed(images)).argmax(dim=1)
 
-def extractor_for(image_shape: tuple[int, int, int], device: torch.device) -> Extractor:
+
+def extractor_for(
+    image_shape: tuple[int, int, int], device: torch.device, class_names: Sequence[str] = ()
+) -> Extractor:
     """What judges images of this shape: the digit classifier for grey ones (at 28x28), Inception for colour.
 
-    UserError where Inception isn't installed, or its weights can't be had.
+    The ``class_names`` of stacked digits have each channel judged as a digit. UserError where Inception isn't
+    installed, or its weights can't be had.
     """
-    if image_shape[0] == 1:
-        digits = classifier.load_classifier().to(device)
-        return Extractor(
-            "digit classifier",
-            _sha256(classifier.WEIGHTS),
-            lambda images: digits.features(resized(images, 28).to(device) / 255),
-            lambda features: digits.classify(features.to(device)).cpu(),
-        )
+    if image_shape[0] == 1 or tuple(class_names) == STACKS:
+        return _of_digits(device)
     network, weights = inception.load_inception()
     network = network.to(device)
     return Extractor("Inception-v3", _sha256(weights), lambda images: network(images.to(device))[0])
+
+
+def _of_digits(device: torch.device) -> Extractor:
+    """The digit classifier on each channel: features of all, one after the other, and the logits of all combinations.
+
+    The logit of (r, g, b), at ``100 r + 10 g + b``, is the sum of the digits': as probabilities, their product.
+    """
+    digits = classifier.load_classifier().to(device)
+
+    def embed(images: Tensor) -> Tensor:
+        channels = resized(images, 28).to(device).flatten(0, 1).unsqueeze(1)
+        return digits.features(channels / 255).view(len(images), -1)
+
+    def classify(features: Tensor) -> Tensor:
+        channels = features.to(device).unflatten(1, (-1, digits.num_features)).unbind(dim=1)
+        combined, *others = (digits.classify(channel).cpu() for channel in channels)
+        for logits in others:
+            combined = (combined[:, :, None] + logits[:, None]).flatten(1)
+        return combined
+
+    return Extractor("digit classifier", _sha256(classifier.WEIGHTS), embed, classify)
 
 
 def _sha256(path: Path) -> str:

@@ -7,17 +7,21 @@ from torch import Tensor, nn
 
 from gan_cli import images
 from gan_cli.data import Dataset, Mixture, Points
+from gan_cli.data.idx import STACKS
 from gan_cli.errors import UserError
 from gan_cli.metrics import theory
 from gan_cli.metrics.classifier import mnist_features
+from gan_cli.metrics.extractor import extractor_for
 from gan_cli.metrics.frechet import frechet_distance
-from gan_cli.metrics.modes import modes
+from gan_cli.metrics.modes import class_shares, label_modes, modes
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
 def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_dim: int) -> Evaluate:
     """What tells how good a generator for such data is, a function of the generator. UserError where nothing does."""
+    if isinstance(dataset, Dataset) and dataset.class_names == STACKS:
+        return stack_modes(dataset, prior, z_dim)
     if isinstance(dataset, Dataset):
         return digit_frechet(dataset.images, prior, z_dim)
     if dataset.mixture is None:
@@ -42,6 +46,23 @@ def digit_frechet(real: Tensor, prior: str, z_dim: int, n: int = 10_000) -> Eval
     def evaluate(generator: nn.Module) -> dict[str, float]:
         fake = torch.cat(list(images.generate(generator, latents)))
         return {"frechet": frechet_distance(real_features, mnist_features(fake))}
+
+    return evaluate
+
+
+def stack_modes(dataset: Dataset, prior: str, z_dim: int, n: int = 10_000) -> Evaluate:
+    """A function: generator -> ``class_kl``, in nats, and ``classes_hit`` of 1000, for stacked digits.
+
+    Of ``n`` samples of seed 0, each channel named by the shipped digit classifier; see :func:`label_modes`. A perfect
+    sampler of 10,000 has a KL of about 0.05.
+    """
+    extractor = extractor_for(dataset.image_shape, torch.device("cpu"), dataset.class_names)
+    shares, latents = class_shares(dataset), images.latents(prior, n, z_dim, seed=0)
+
+    def evaluate(generator: nn.Module) -> dict[str, float]:
+        labels = torch.cat([extractor.labels(block) for block in images.generate(generator, latents)])
+        found, divergence = label_modes(labels, shares)
+        return {"class_kl": divergence, "classes_hit": found}
 
     return evaluate
 
