@@ -198,7 +198,11 @@ WRONG = [
     (["penalty.gamma=high"], "penalty.gamma=high should be float"),
     (["penalty.interval=0"], "penalty.interval=0 should be a whole number"),
     (["net.prior=cauchy"], "no net.prior 'cauchy'"),
-    (["net=dcgan"], "add dataset.size=32"),
+    (["net=dcgan", "dataset.size=30"], "add dataset.size=32"),
+    (
+        ["net=dcgan", "net.discriminator.norm=bach"],
+        "no norm 'bach'; choose from batch, instance, layer, spectral, none",
+    ),
     (["+loss.gamma=1"], "nonsaturating has no option 'gamma'"),
     (["loss._target_=gan_cli.losses.nothing"], "can't find gan_cli.losses.nothing"),
     (["dataset=folder"], "needs dataset.root=PATH"),

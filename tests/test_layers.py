@@ -1,8 +1,9 @@
-"""The fast convolutions against torch's, in float64; and which shapes they are taken for."""
+"""The fast convolutions against torch's, in float64, and which shapes they are taken for; and the other layers."""
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from gan_cli.networks import layers
 
@@ -113,3 +114,53 @@ def test_the_gradient_of_a_gradient_is_torchs(kind, channels, maps, monkeypatch)
         results = second_order(ours, x.clone())
     for result, expected in zip(results, second_order(plain, x.double()), strict=True):
         assert _relative(result, expected) < 2e-2
+
+
+@pytest.mark.parametrize(("sides", "count"), [((64, 64), 4), ((28, 28), 2), ((48, 80), 3), ((8, 12), 1), ((8, 64), 1)])
+def test_sides_are_halved_while_four_pixels_remain(sides, count):
+    assert layers.halvings(*sides) == count
+
+
+def test_conditional_batch_normalisation_has_a_gain_and_a_shift_per_class():
+    layer, plain = layers.ConditionalBatchNorm2d(4, classes=3), nn.BatchNorm2d(4)
+    x, labels = torch.randn(6, 4, 5, 5) * 3 + 1, torch.tensor([0, 2, 0, 2, 2, 0])
+    expected = plain(x)
+    torch.testing.assert_close(layer(x, labels), expected)
+    with torch.no_grad():
+        layer.gain.weight[2], layer.shift.weight[2] = torch.arange(4.0), torch.tensor([5.0, 6.0, 7.0, 8.0])
+    y = layer(x, labels)
+    of_two = labels == 2
+    torch.testing.assert_close(y[~of_two], expected[~of_two])
+    there = expected[of_two] * torch.arange(4.0).view(1, 4, 1, 1) + torch.arange(5.0, 9.0).view(1, 4, 1, 1)
+    torch.testing.assert_close(y[of_two], there)
+    y.square().sum().backward()
+    for embedding in (layer.gain, layer.shift):
+        assert (embedding.weight.grad.abs().sum(1) > 0).tolist() == [True, False, True]
+
+
+def test_a_projection_adds_the_product_with_its_label():
+    score, features, labels = nn.Conv2d(2, 1, 3), torch.randn(4, 2, 3, 3), torch.tensor([1, 0, 1, 2])
+    layer = layers.ProjectionHead(score, 18, classes=3)
+    vectors = layer.projection.weight
+    expected = [score(x[None]).item() + torch.dot(vectors[y], x.flatten()).item()
+                for x, y in zip(features, labels, strict=True)]  # fmt: skip
+    torch.testing.assert_close(layer(features, labels), torch.tensor(expected)[:, None])
+
+
+def test_labels_stand_one_hot_beside_numbers():
+    x = torch.randn(2, 3)
+    assert layers.with_labels(x, None, 0) is x
+    expected = torch.cat([x, torch.tensor([[0.0, 0, 1], [1, 0, 0]])], dim=1)
+    assert torch.equal(layers.with_labels(x, torch.tensor([2, 0]), 3), expected)
+
+
+def test_attention_is_torchs_and_has_a_second_derivative():
+    torch.manual_seed(0)
+    layer, x = layers.SelfAttention2d(16).double(), torch.randn(2, 16, 3, 4, dtype=torch.float64)
+    assert torch.equal(layer(x), x)
+    nn.init.constant_(layer.gamma, 0.7)
+    query, key, value = ((m(x).flatten(2).transpose(1, 2)) for m in (layer.query, layer.key, layer.value))
+    seen = scaled_dot_product_attention(query, key, value, scale=1.0).transpose(1, 2).unflatten(2, (3, 4))
+    torch.testing.assert_close(layer(x), x + 0.7 * layer.output(seen))
+    small = torch.randn(1, 16, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(layer, (small,))

@@ -1,8 +1,8 @@
-"""The layers that networks of different families share: 4x4 convolutions that halve or double the sides of an image.
+"""The layers that networks of different families share: resampling convolutions, normalisation, labels, attention.
 
-Their functions, parameters' names and shapes are those of ``nn.Conv2d`` and ``nn.ConvTranspose2d``. In bfloat16 on a
-CPU some shapes are slow as convolutions and fast as one matrix product over the patches that a convolution looks at:
-they are computed so. Which shapes was measured (NOTES.md).
+The 4x4 convolutions halve or double the sides of an image. Their functions, parameters' names and shapes are those of
+``nn.Conv2d`` and ``nn.ConvTranspose2d``. In bfloat16 on a CPU some shapes are slow as convolutions and fast as one
+matrix product over the patches that a convolution looks at: they are computed so. Which shapes was measured (NOTES.md).
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
+from torch.nn.functional import conv2d, conv_transpose2d, one_hot, pixel_shuffle
 from torch.nn.grad import conv2d_weight
+from torch.nn.utils.parametrizations import spectral_norm
 
 _GEOMETRY: dict[str, Any] = {"stride": 2, "padding": 1}
 _KERNEL = 4
@@ -23,6 +24,23 @@ def sides(image_shape: Sequence[int]) -> Sequence[int]:
     if len(image_shape) != 3:
         raise ValueError("convolutions need images; for points take net=toy or net=waves")
     return image_shape
+
+
+def divisible_sides(image_shape: Sequence[int], network: str) -> tuple[int, int, int]:
+    """``image_shape`` (C, H, W); ValueError, which names ``network``, unless 4 divides both sides, 8 at least."""
+    channels, height, width = sides(image_shape)
+    if height % 4 or width % 4 or min(height, width) < 8:
+        size = max(8, -(-height // 4) * 4)
+        raise ValueError(f"{network} needs sides >= 8 divisible by 4, not {height}x{width}: add dataset.size={size}")
+    return channels, height, width
+
+
+def halvings(height: int, width: int) -> int:
+    """How often both sides of an image can be halved with no remainder, down to 4 at least: 64x64 -> 4, 48x80 -> 3."""
+    count = 0
+    while height % 2 == width % 2 == 0 and min(height, width) >= 8:
+        height, width, count = height // 2, width // 2, count + 1
+    return count
 
 
 class HalvingConv2d(nn.Conv2d):
@@ -149,3 +167,134 @@ def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
         return conv2d_weight(x, shape, gradient, **_GEOMETRY)
     rows = gradient.permute(0, 2, 3, 1).reshape(-1, maps)
     return (rows.T @ patches(x)).view(maps, _KERNEL, _KERNEL, channels).permute(0, 3, 1, 2)
+
+
+NORMS = ("batch", "instance", "layer", "spectral", "none")
+
+
+def check_norm(norm: str) -> None:
+    """ValueError unless ``norm`` is one of NORMS."""
+    if norm not in NORMS:
+        raise ValueError(f"no norm {norm!r}; choose from {', '.join(NORMS)}")
+
+
+def normalisation(norm: str, maps: int) -> list[nn.Module]:
+    """The layer that normalises ``maps`` in a discriminator; none for ``spectral``, see :func:`constrain`.
+
+    ``instance`` and ``layer`` look at each image alone, over H, W and over C, H, W, as a gradient penalty per image
+    needs (Gulrajani et al. 2017, arXiv 1704.00028, section 4). All have a learned gain and shift per map.
+    """
+    match norm:
+        case "batch":
+            return [nn.BatchNorm2d(maps)]
+        case "instance":
+            return [nn.InstanceNorm2d(maps, affine=True)]
+        case "layer":
+            return [nn.GroupNorm(1, maps)]
+    return []
+
+
+def constrain(network: nn.Module) -> None:
+    """Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957, equation 8) of each layer's weight, in place.
+
+    A weight is divided by its largest singular value, from one power iteration a forward in training mode; a
+    convolution's weight is taken as the matrix ``[C', C * H * W]``, as in the paper.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+            spectral_norm(module)
+
+
+class Conditional(nn.Module):
+    """A layer whose forward takes the images' classes as well: ``layer(x, labels)``, ``labels`` int64 ``[N]``."""
+
+
+def labelled(layer: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
+    """``layer`` of ``x``, and of ``labels`` where it takes them."""
+    return layer(x, labels) if isinstance(layer, Conditional) else layer(x)
+
+
+class LabelledSequential(nn.Sequential):
+    """``nn.Sequential`` that hands ``labels`` to those of its layers that take them."""
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        for layer in self:
+            x = labelled(layer, x, labels)
+        return x
+
+
+class ConditionalBatchNorm2d(Conditional):
+    """Batch normalisation with a gain and a shift per class, which begin at 1 and 0: ``[N, C, H, W]`` -> the same.
+
+    Dumoulin et al. 2017 (arXiv 1610.07629), equation 5; in a GAN's generator Miyato & Koyama 2018 (arXiv 1802.05637).
+    """
+
+    def __init__(self, maps: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(maps, affine=False)
+        self.gain, self.shift = nn.Embedding(classes, maps), nn.Embedding(classes, maps)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        x = self.norm(x)
+        gain, shift = (embedding(labels).to(x.dtype)[..., None, None] for embedding in (self.gain, self.shift))
+        return x * gain + shift
+
+
+def batch_norm(maps: int, classes: int) -> nn.Module:
+    """A generator's batch normalisation of ``maps``, conditional where there are ``classes``."""
+    return ConditionalBatchNorm2d(maps, classes) if classes else nn.BatchNorm2d(maps)
+
+
+class ProjectionHead(Conditional):
+    """Features ``[N, …]``, ``size`` numbers each -> logits ``[N, 1]``: ``score(features) + <v_label, features>``.
+
+    The last layer of a projection discriminator, Miyato & Koyama 2018 (arXiv 1802.05637), equation 3; ``score`` is what
+    that layer is without labels.
+    """
+
+    def __init__(self, score: nn.Module, size: int, classes: int) -> None:
+        super().__init__()
+        self.score = score
+        self.projection = nn.Embedding(classes, size)
+        nn.init.xavier_uniform_(self.projection.weight)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        projected = (self.projection(labels) * features.flatten(1)).sum(dim=1, keepdim=True)
+        return self.score(features).flatten(1) + projected
+
+
+def head(score: nn.Module, size: int, classes: int) -> nn.Module:
+    """``score`` of ``size`` features, with a projection where there are ``classes``."""
+    return ProjectionHead(score, size, classes) if classes else score
+
+
+def with_labels(x: Tensor, labels: Tensor | None, classes: int) -> Tensor:
+    """``x`` ``[N, d]`` and the labels one-hot beside it, ``[N, d + classes]``; Mirza & Osindero 2014, arXiv 1411.1784.
+
+    Without ``labels``, ``x``.
+    """
+    return x if labels is None else torch.cat([x, one_hot(labels, classes).to(x.dtype)], dim=1)
+
+
+class SelfAttention2d(nn.Module):
+    """Self-attention over the places of a map (Zhang et al. 2019, arXiv 1805.08318, equations 1 to 3), a residual.
+
+    ``[N, C, H, W]`` -> the same: ``y = gamma * o(x) + x``, gamma 0 at first; keys, queries and values of C / 8. Memory
+    goes with (H W)^2.
+    """
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        inner = max(1, maps // 8)
+        self.query, self.key, self.value = (nn.Conv2d(maps, inner, 1, bias=False) for _ in range(3))
+        self.output = nn.Conv2d(inner, maps, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        # Not scaled_dot_product_attention: it has no second derivative on a CPU, which gradient penalties take.
+        attention = torch.softmax(query.transpose(1, 2) @ key, dim=2)  # rows: places that look; columns: looked at
+        seen = (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return self.gamma * self.output(seen) + x
