@@ -15,11 +15,11 @@ COUNTS = {
     ".": 3,
     "augment": 5,
     "dataset": 9,
-    "experiment": 4,
+    "experiment": 8,
     "loss": 6,
-    "net": 6,
-    "net/discriminator": 6,
-    "net/generator": 6,
+    "net": 10,
+    "net/discriminator": 10,
+    "net/generator": 10,
     "optimizer": 5,
     "optimizer/discriminator": 5,
     "optimizer/generator": 5,
@@ -47,7 +47,8 @@ def test_every_choice_composes_and_binds(choice):
     group, _, name = choice.rpartition("/")
     overrides = [f"{group}={name}"]
     config = _compose(*overrides)
-    facts = {"image_shape": (1, 32, 32)}
+    side = 28 if "cs231n" in name else 32  # which are for MNIST alone
+    facts = {"image_shape": (1, side, side)}
     assert build.generator(config["net"], facts)
     discriminator = build.discriminator(config["net"], facts)
     assert build.loss(config["loss"])
@@ -137,6 +138,14 @@ def test_a_sigmoid_at_the_end_is_warned_of():
     (line,) = _warnings(discriminator=torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Sigmoid()))
     assert "sigmoid" in line
     assert _warnings("penalty=lecam", "net=dcgan") == []
+
+
+def test_the_assignments_experiments_differ_in_what_they_say_alone():
+    gan, dcgan = _compose("experiment=cs231n_gan"), _compose("experiment=cs231n_dcgan")
+    assert {key for key in gan if gan[key] != dcgan[key]} - {"run_dir"} == {"net", "steps"}
+    assert dcgan["net"]["generator"]["_target_"] == "gan_cli.networks.cs231n.ConvGenerator"
+    assert dcgan["steps"] == 5 * (50_000 // dcgan["batch_size"])
+    assert gan["optimizer"]["discriminator"]["lr"] == 0.001
 
 
 def test_the_help_names_every_key():
