@@ -3,9 +3,11 @@
 The 4x4 convolutions halve or double the sides of an image. Their functions, parameters' names and shapes are those of
 ``nn.Conv2d`` and ``nn.ConvTranspose2d``. In bfloat16 on a CPU some shapes are slow as convolutions and fast as one
 matrix product over the patches that a convolution looks at: they are computed so. Which shapes was measured (NOTES.md).
+With a fixed filter there are :func:`downsample` and :func:`upsample`.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +43,57 @@ def halvings(height: int, width: int) -> int:
     while height % 2 == width % 2 == 0 and min(height, width) >= 8:
         height, width, count = height // 2, width // 2, count + 1
     return count
+
+
+def pyramid(image_shape: Sequence[int], name: str) -> list[tuple[int, int]]:
+    """The sizes (H, W) from ``image_shape``'s own down to a shorter side of 4 to 7, each half the one before.
+
+    ValueError, that says ``name`` and which size to take instead, unless the sides are 8 or more and halve so often.
+    """
+    _, height, width = sides(image_shape)
+    sizes = [(height, width)]
+    while min(height, width) >= 8:
+        if height % 2 or width % 2:
+            raise _no_pyramid(image_shape, name)
+        height, width = height // 2, width // 2
+        sizes.append((height, width))
+    if len(sizes) == 1:
+        raise _no_pyramid(image_shape, name)
+    return sizes
+
+
+def _no_pyramid(image_shape: Sequence[int], name: str) -> ValueError:
+    _, height, width = image_shape
+    octave = max(8, 1 << (min(height, width).bit_length() - 1))  # 8, 16, 32, …: the sizes are 4 to 8 quarters of one
+    size = next(octave * quarters // 4 for quarters in range(4, 9) if octave * quarters // 4 >= min(height, width))
+    return ValueError(
+        f"{name} needs sides that halve without a remainder until the shorter is 4 to 7, not {height}x{width}: "
+        f"add dataset.size={size}"
+    )
+
+
+def upsample(x: Tensor) -> Tensor:
+    """``[N, C, H, W]`` -> ``[N, C, 2 H, 2 W]``, bilinear: zeros put between the pixels, then the filter [1, 3, 3, 1].
+
+    Beyond the border the image is 0.
+    """
+    return _filtered(conv_transpose2d, x, gain=4)
+
+
+def downsample(x: Tensor) -> Tensor:
+    """``[N, C, H, W]``, even sides -> ``[N, C, H // 2, W // 2]``: the filter [1, 3, 3, 1], then every other pixel.
+
+    A quarter of the adjoint of :func:`upsample`. Beyond the border the image is 0.
+    """
+    return _filtered(conv2d, x, gain=1)
+
+
+def _filtered(convolution: Callable[..., Tensor], x: Tensor, gain: int) -> Tensor:
+    """``x`` convolved, each channel by itself: in float32, as bfloat16 takes ten times as long on a CPU (NOTES.md)."""
+    with contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
+        taps = torch.tensor([0.125, 0.375, 0.375, 0.125], device=x.device)
+        weight = (gain * torch.outer(taps, taps)).expand(x.shape[1], 1, _KERNEL, _KERNEL)
+        return convolution(x.float(), weight, groups=x.shape[1], **_GEOMETRY).to(x.dtype)
 
 
 class HalvingConv2d(nn.Conv2d):

@@ -1,0 +1,149 @@
+"""R3GAN: Huang et al. 2024, *The GAN is dead; long live the GAN!* (arXiv 2501.05441), section 4 and figure 2.
+
+Residual blocks without normalisation, initialised so that each starts as the identity, between bilinear resampling.
+Made for the paper's loss: ``loss=relativistic penalty=r1r2``. The published code is brownvc/R3GAN, ``Networks.py``.
+
+A stage is one size of the image. ``width`` maps at full size, twice as many at each halving, ``max_width`` at most;
+``blocks`` residual blocks a stage; ``expansion`` times as many maps within a block; grouped convolutions of
+``group_width`` maps a group. In the paper z has 64 dimensions, blocks are 2, expansion 2 and group_width 16; CIFAR-10
+has width 768, FFHQ at 64x64 width 384 and max_width 768.
+
+With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument: embedded and put beside z in
+the generator, and in the discriminator the logit is the scaled product of image features and label embedding.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli.networks.layers import downsample, pyramid, upsample
+
+SLOPE = 0.2
+GAIN = nn.init.calculate_gain("leaky_relu", SLOPE)  # sqrt(2 / (1 + 0.2^2)): what keeps the variance through it
+
+
+def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+    """Weights from N(0, gain^2 / fan-in), He et al. 2015 (arXiv 1502.01852); biases 0."""
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _pointwise(fan_in: int, fan_out: int, gain: float = 1.0, bias: bool = False) -> nn.Module:
+    """A 1x1 convolution."""
+    return _initialised(nn.Conv2d(fan_in, fan_out, 1, bias=bias), gain)
+
+
+class Block(nn.Module):
+    """``x + f(x)``, ``[N, width, H, W]``: f is 1x1 -> grouped 3x3 -> 1x1 with LeakyReLU(0.2) between (figure 2).
+
+    Fix-up initialisation (Zhang et al. 2019, arXiv 1901.09321): the last convolution starts at 0, the others' weights
+    are scaled by ``depth ** (-1 / 4)`` with ``depth`` the number of blocks in the network.
+    """
+
+    def __init__(self, width: int, expansion: int, group_width: int, depth: int) -> None:
+        super().__init__()
+        inner = width * expansion
+        if inner % group_width:
+            raise ValueError(
+                f"a width of {width} * expansion={expansion} should be a multiple of group_width={group_width}"
+            )
+        gain = GAIN * depth**-0.25
+        self.layers = nn.Sequential(
+            _pointwise(width, inner, gain, bias=True),
+            nn.LeakyReLU(SLOPE),
+            _initialised(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group_width), gain),
+            nn.LeakyReLU(SLOPE),
+            _pointwise(inner, width, gain=0.0),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+def _stages(
+    sizes: Sequence[tuple[int, int]], width: int, max_width: int, blocks: int, expansion: int, group_width: int
+) -> tuple[list[int], list[nn.Sequential]]:
+    """Each stage's width and residual blocks, from the full size down."""
+    widths = [min(width << halvings, max_width) for halvings in range(len(sizes))]
+    depth = blocks * len(sizes)
+    stages = [nn.Sequential(*[Block(w, expansion, group_width, depth) for _ in range(blocks)]) for w in widths]
+    return widths, stages
+
+
+class Generator(nn.Module):
+    """Latents ``[N, z_dim]`` -> images ``[N, C, H, W]``, linear: nothing holds them in [-1, 1] but the training.
+
+    Begins at a shorter side of 4 to 7 with learned maps, each scaled by a linear function of z.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        z_dim: int,
+        width: int = 16,
+        max_width: int = 64,
+        blocks: int = 1,
+        expansion: int = 2,
+        group_width: int = 16,
+        classes: int = 0,
+    ) -> None:
+        super().__init__()
+        sizes = pyramid(image_shape, "r3gan")
+        widths, stages = _stages(sizes, width, max_width, blocks, expansion, group_width)
+        self.embed = nn.Embedding(classes, z_dim) if classes else None
+        self.scales = _initialised(nn.Linear(z_dim * (1 + bool(classes)), widths[-1], bias=False))
+        self.basis = nn.Parameter(torch.randn(widths[-1], *sizes[-1]))
+        self.stages = nn.ModuleList(reversed(stages))
+        self.transitions = nn.ModuleList(
+            nn.Identity() if a == b else _pointwise(a, b) for a, b in pairwise(reversed(widths))
+        )
+        self.to_image = _pointwise(widths[0], image_shape[0])
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            z = torch.cat([z, self.embed(labels)], dim=1)
+        x = self.stages[0](self.basis * self.scales(z)[:, :, None, None])
+        for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
+            x = stage(upsample(transition(x)))
+        return self.to_image(x)
+
+
+class Discriminator(nn.Module):
+    """Images ``[N, C, H, W]`` -> logits ``[N]``: the generator's mirror image.
+
+    Ends at a shorter side of 4 to 7 with learned maps: each feature map is weighted by its own and summed.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        width: int = 16,
+        max_width: int = 64,
+        blocks: int = 1,
+        expansion: int = 2,
+        group_width: int = 16,
+        classes: int = 0,
+    ) -> None:
+        super().__init__()
+        sizes = pyramid(image_shape, "r3gan")
+        widths, stages = _stages(sizes, width, max_width, blocks, expansion, group_width)
+        self.from_image = _pointwise(image_shape[0], widths[0])
+        self.stages = nn.ModuleList(stages)
+        self.transitions = nn.ModuleList(nn.Identity() if a == b else _pointwise(a, b) for a, b in pairwise(widths))
+        self.basis = nn.Parameter(torch.randn(widths[-1], *sizes[-1]) / math.sqrt(math.prod(sizes[-1])))
+        self.embed = nn.Embedding(classes, widths[-1]) if classes else None
+        self.score = _initialised(nn.Linear(widths[-1], widths[-1] if classes else 1, bias=False))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        x = self.stages[0](self.from_image(images))
+        for transition, stage in zip(self.transitions, self.stages[1:], strict=True):
+            x = stage(transition(downsample(x)))
+        features = self.score((x * self.basis).sum(dim=(2, 3)))
+        if self.embed is None:
+            return features.squeeze(1)
+        return (features * self.embed(labels)).sum(dim=1) / math.sqrt(features.shape[1])

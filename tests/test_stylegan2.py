@@ -1,0 +1,111 @@
+"""StyleGAN2 against the paper's formulas, written out."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import conv2d
+
+from gan_cli.networks import stylegan2
+from gan_cli.networks.stylegan2 import Conv2d, Linear, ModulatedConv2d, minibatch_std
+
+SMALL = {"width": 4, "max_width": 8}
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 8, 12), (3, 28, 36)])
+@pytest.mark.parametrize("classes", [0, 5])
+def test_shapes_and_a_penaltys_gradient(shape, classes):
+    generator = stylegan2.Generator(shape, 7, classes=classes, **SMALL)
+    discriminator = stylegan2.Discriminator(shape, classes=classes, **SMALL)
+    labels = (torch.tensor([0, 4, 4]),) if classes else ()
+    images = generator(torch.randn(3, 7), *labels)
+    assert images.shape == (3, *shape)
+    logits = discriminator(images, *labels)
+    assert logits.shape == (3,)
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    (logits.sum() + gradient.square().sum()).backward()
+    for network in (generator, discriminator):
+        for name, p in network.named_parameters():
+            assert p.grad is not None and torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_modulation_is_that_of_each_images_weights(demodulate):
+    """Equations 1 and 3 as they stand: weights of its own for each image, in one convolution of as many groups."""
+    layer = ModulatedConv2d(3, 5, 3, w_dim=4, demodulate=demodulate).double()
+    x, w = torch.randn(2, 3, 6, 7, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64)
+    style = w @ layer.style.weight.T / math.sqrt(4) + 1
+    weight = style[:, None, :, None, None] * layer.conv.weight / math.sqrt(3 * 9)
+    if demodulate:
+        weight = weight / (weight.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).sqrt()
+    expected = conv2d(x.reshape(1, 6, 6, 7), weight.reshape(10, 3, 3, 3), padding=1, groups=2).view(2, 5, 6, 7)
+    torch.testing.assert_close(layer(x, w), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_equalised_learning_rate():
+    """Weights act with a standard deviation of 1 / sqrt(fan-in); a step on them acts ``rate`` times as far."""
+    torch.manual_seed(0)
+    eye = torch.eye(64)
+    for rate in (1.0, 0.01):
+        layer = Linear(64, 500, rate, bias=0.5)
+        assert (layer(eye) - 0.5).std().item() == pytest.approx(1 / 8, rel=0.02)
+        before = layer(eye)
+        with torch.no_grad():
+            layer.weight += 1
+            layer.bias += 1
+        torch.testing.assert_close(layer(eye) - before, torch.full((64, 500), rate / 8 + rate), rtol=1e-3, atol=1e-5)
+    assert Conv2d(50, 40, 3)(torch.randn(4, 50, 9, 9))[..., 1:-1, 1:-1].std().item() == pytest.approx(1, rel=0.1)
+
+
+def test_the_deviation_over_a_minibatch():
+    x = torch.randn(8, 3, 2, 2)
+    for n, size in ((8, 4), (6, 6), (7, 7), (2, 2)):  # the least number from 4 up that divides the batch, or all of it
+        groups = x[:n].view(size, n // size, 3, 2, 2)
+        expected = [groups[:, i].std(dim=0, correction=0).mean() for i in range(n // size)]
+        found = minibatch_std(x[:n])
+        assert torch.equal(found[:, :3], x[:n])
+        for i in range(n):
+            torch.testing.assert_close(found[i, 3], expected[i % (n // size)].expand(2, 2))
+    same = x[:1].expand(4, 3, 2, 2).clone().requires_grad_()
+    minibatch_std(same)[:, 3].sum().backward()
+    assert torch.isfinite(same.grad).all()
+    assert minibatch_std(x[:1])[0, 3].max() == pytest.approx(1e-4)
+
+
+def test_noise_is_drawn_in_training_and_fixed_in_eval_mode():
+    generator, z = stylegan2.Generator((1, 8, 12), 4, **SMALL), torch.randn(3, 4)
+    assert torch.equal(generator(z), generator(z))  # its strength starts at 0
+    with torch.no_grad():
+        for name, p in generator.named_parameters():
+            if name.endswith("strength"):
+                p.fill_(1.0)
+    assert not torch.equal(generator(z), generator(z))
+    generator.eval()
+    assert torch.equal(generator(z), generator(z))
+    torch.testing.assert_close(generator(z)[:1], generator(z[:1]))
+    other = copy.deepcopy(stylegan2.Generator((1, 8, 12), 4, **SMALL)).eval()
+    other.load_state_dict(generator.state_dict())
+    assert torch.equal(other(z), generator(z))
+
+
+def test_a_latents_length_does_not_matter_and_labels_do():
+    generator = stylegan2.Generator((1, 8, 8), 4, classes=3, **SMALL).eval()
+    z, labels = torch.randn(1, 4).expand(3, 4), torch.arange(3)
+    torch.testing.assert_close(generator(z, labels), generator(2 * z, labels), rtol=1e-4, atol=1e-5)
+    discriminator = stylegan2.Discriminator((1, 8, 8), classes=3, **SMALL)
+    for values in (generator(z, labels).flatten(1)[:, 0], discriminator(torch.ones(3, 1, 8, 8), labels)):
+        assert len(values.unique()) == 3
+
+
+def test_the_published_widths():
+    """At 64x64 the generator of configuration F, counted layer by layer: eight mapping layers, 512 throughout."""
+    style = 512 * 512 + 512
+    layer = 512 * 512 * 9 + style + 1 + 512
+    to_image = 512 * 3 + style + 3
+    with torch.device("meta"):
+        generator = stylegan2.Generator((3, 64, 64), 512, width=512, max_width=512, mapping_layers=8)
+    count = sum(p.numel() for p in generator.parameters())
+    assert count == 8 * style + 512 * 16 + 9 * layer + 5 * to_image
+    assert not [m for m in generator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]  # all of them equalised
