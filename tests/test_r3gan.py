@@ -68,7 +68,8 @@ def test_the_variance_stays_of_order_1_through_depth():
             assert added.std().item() == pytest.approx(20**-0.5, rel=0.15)
     images = generator(torch.randn(32, 64))
     assert 0.3 < images.std() < 3
-    assert 0.1 < discriminator(torch.randn(32, 3, 64, 64)).std() < 3
+    plain = torch.randn(64, 3, 1, 1).expand(64, 3, 64, 64)  # of noise, resampling leaves little
+    assert 0.3 < discriminator(plain).std() < 3
 
 
 def test_the_discriminator_is_a_function_of_each_image():

@@ -8,6 +8,9 @@ A stage is one size of the image. ``width`` maps at full size, twice as many at 
 ``group_width`` maps a group. In the paper z has 64 dimensions, blocks are 2, expansion 2 and group_width 16; CIFAR-10
 has width 768, FFHQ at 64x64 width 384 and max_width 768.
 
+Not in the paper, for a CPU: with ``patch`` the networks see ``patch`` x ``patch`` pixels as one place of so many times
+the channels. The largest stage is then gone, and most of the time with it.
+
 With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument: embedded and put beside z in
 the generator, and in the discriminator the logit is the scaled product of image features and label embedding.
 """
@@ -66,13 +69,18 @@ class Block(nn.Module):
 
 
 def _stages(
-    sizes: Sequence[tuple[int, int]], width: int, max_width: int, blocks: int, expansion: int, group_width: int
-) -> tuple[list[int], list[nn.Sequential]]:
-    """Each stage's width and residual blocks, from the full size down."""
+    image_shape: Sequence[int], patch: int, width: int, max_width: int, blocks: int, expansion: int, group_width: int
+) -> tuple[list[tuple[int, int]], list[int], list[nn.Sequential]]:
+    """Each stage's size (H, W), width and residual blocks, from the largest down."""
+    sizes = pyramid(image_shape, "r3gan")
+    while sizes and sizes[0][0] * patch > image_shape[1]:
+        del sizes[0]
+    if not sizes or sizes[0][0] * patch != image_shape[1]:
+        raise ValueError(f"patch={patch} should be 1, 2, 4, … and leave a side of 4 or more")
     widths = [min(width << halvings, max_width) for halvings in range(len(sizes))]
     depth = blocks * len(sizes)
     stages = [nn.Sequential(*[Block(w, expansion, group_width, depth) for _ in range(blocks)]) for w in widths]
-    return widths, stages
+    return sizes, widths, stages
 
 
 class Generator(nn.Module):
@@ -90,11 +98,11 @@ class Generator(nn.Module):
         blocks: int = 1,
         expansion: int = 2,
         group_width: int = 16,
+        patch: int = 1,
         classes: int = 0,
     ) -> None:
         super().__init__()
-        sizes = pyramid(image_shape, "r3gan")
-        widths, stages = _stages(sizes, width, max_width, blocks, expansion, group_width)
+        sizes, widths, stages = _stages(image_shape, patch, width, max_width, blocks, expansion, group_width)
         self.embed = nn.Embedding(classes, z_dim) if classes else None
         self.scales = _initialised(nn.Linear(z_dim * (1 + bool(classes)), widths[-1], bias=False))
         self.basis = nn.Parameter(torch.randn(widths[-1], *sizes[-1]))
@@ -102,7 +110,7 @@ class Generator(nn.Module):
         self.transitions = nn.ModuleList(
             nn.Identity() if a == b else _pointwise(a, b) for a, b in pairwise(reversed(widths))
         )
-        self.to_image = _pointwise(widths[0], image_shape[0])
+        self.to_image = nn.Sequential(_pointwise(widths[0], image_shape[0] * patch**2), nn.PixelShuffle(patch))
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.embed is not None:
@@ -127,12 +135,12 @@ class Discriminator(nn.Module):
         blocks: int = 1,
         expansion: int = 2,
         group_width: int = 16,
+        patch: int = 1,
         classes: int = 0,
     ) -> None:
         super().__init__()
-        sizes = pyramid(image_shape, "r3gan")
-        widths, stages = _stages(sizes, width, max_width, blocks, expansion, group_width)
-        self.from_image = _pointwise(image_shape[0], widths[0])
+        sizes, widths, stages = _stages(image_shape, patch, width, max_width, blocks, expansion, group_width)
+        self.from_image = _initialised(nn.Conv2d(image_shape[0], widths[0], patch, stride=patch, bias=False))
         self.stages = nn.ModuleList(stages)
         self.transitions = nn.ModuleList(nn.Identity() if a == b else _pointwise(a, b) for a, b in pairwise(widths))
         self.basis = nn.Parameter(torch.randn(widths[-1], *sizes[-1]) / math.sqrt(math.prod(sizes[-1])))
