@@ -20,14 +20,16 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from gan_cli.augment import Augment
 from gan_cli.data import LARGEST_SIZE, Dataset, Points
 from gan_cli.errors import UserError, did_you_mean, one_line
 from gan_cli.noise import PRIORS
 
 PAIR = ("generator", "discriminator")
-GROUPS = ("dataset", "net", "loss", "penalty", "optimizer")
+GROUPS = ("dataset", "net", "loss", "penalty", "augment", "optimizer")
 MOST_PARAMETERS = 2_000  # tensors in a network: the header of a checkpoint with two such has 3 of its 4 MiB
 MOST_LATENTS = 65_536  # dimensions of z
+MOST_CLASSES = 100_000
 GRADIENT_PENALTIES = frozenset({"r1", "r2", "r1r2", "gradient_penalty", "dragan"})
 NOT_LIPSCHITZ = (GRADIENT_PENALTIES - {"gradient_penalty"}) | {"LeCam", "None"}  # of the penalties shipped
 COPIES = 4  # of the weights in training: themselves, gradients, two of Adam's
@@ -185,6 +187,14 @@ def noise(net: Mapping[str, Any]) -> tuple[str, int]:
     return prior, z_dim
 
 
+def saved_classes(config: Mapping[str, Any], source: PurePath) -> int:
+    """How many classes the networks of a saved run are told of. UserError where ``source`` says no such number."""
+    classes = config.get("classes", 0)  # older files say nothing: they are unconditional
+    if type(classes) is not int or not 0 <= classes <= MOST_CLASSES:
+        raise UserError(f"{source} has classes={classes}: it should be a whole number, at most {MOST_CLASSES}")
+    return classes
+
+
 def _whole(value: Any, name: str) -> int:
     """``value`` if it is a whole number from 1 up; UserError if not."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -196,13 +206,22 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
-    """The generator of a ``net`` group for data with these ``facts`` (image_shape, pixel_mean).
+    """The generator of a ``net`` group for data with these ``facts``: image_shape, and classes (0: unconditional).
 
     With the shapes of ``saved`` weights, it is built only if it has just these: no file gets more than it holds.
     """
     z_dim = noise(net)[1]
     shapes = (2, z_dim), (2, *facts["image_shape"])
     return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, shapes)
+
+
+def classes(config: Mapping[str, Any], class_names: Sequence[str]) -> int:
+    """How many classes the networks are told of: 0 unless ``conditional``. UserError where the data have no labels."""
+    if not config["conditional"]:
+        return 0
+    if len(class_names) < 2:
+        raise UserError("conditional=true needs labelled data: for a folder, one subfolder for each class")
+    return len(class_names)
 
 
 def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
@@ -220,13 +239,16 @@ def _network(
 ) -> nn.Module:
     """A network that maps the first of ``shapes`` to the second: tried out, without numbers where it is one of ours."""
     wanted = _facts_wanted(node, facts, group)
+    classes = facts.get("classes", 0)
+    if classes and "classes" not in wanted:
+        raise UserError(f"{group}: {node['_target_']} takes no labels; leave conditional=true out, or choose net=conv")
     if node["_target_"] in shipped_targets("net"):  # code of the user's own need not bear being built without numbers
         sketch = _module(_sketch(node, group, wanted), node, group)
         _check_size(sketch, group, saved)
-        _try_out(sketch, *shapes, group)
+        _try_out(sketch, *shapes, group, classes > 0)
         return _instantiate(node, group, **wanted)
     network = _module(_instantiate(node, group, **wanted), node, group)
-    _try_out(network, *shapes, group)
+    _try_out(network, *shapes, group, classes > 0)
     return network
 
 
@@ -287,11 +309,14 @@ def physical_memory() -> float:
 
 
 @torch.no_grad()
-def _try_out(network: nn.Module, inputs: tuple[int, ...], expected: tuple[int, ...], group: str) -> None:
+def _try_out(
+    network: nn.Module, inputs: tuple[int, ...], expected: tuple[int, ...], group: str, labelled: bool
+) -> None:
     """UserError unless ``network`` maps ``inputs`` to the ``expected`` shape: better now than as step 1's traceback."""
     try:
         on = next((parameter.device for parameter in network.parameters()), None)
-        shape = tuple(network.eval()(torch.zeros(inputs, device=on)).shape)
+        labels = [torch.zeros(inputs[0], dtype=torch.int64, device=on)] if labelled else []
+        shape = tuple(network.eval()(torch.zeros(inputs, device=on), *labels).shape)
     except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{group} fails on an input of shape {list(inputs)}: {one_line(error)}") from error
     if shape != expected:
@@ -337,6 +362,22 @@ def penalty(node: Mapping[str, Any]) -> Penalty:
         return Penalty(_bound(settings, "penalty"), interval, clip)
     _check_options(settings, "penalty")
     return Penalty(_instantiate(settings, "penalty"), interval, clip)
+
+
+def augment(node: Mapping[str, Any], image_shape: Sequence[int]) -> Augment | None:
+    """What the discriminator's images go through, tried out on two of ``image_shape``; None for nothing."""
+    if node.get("_target_", "") is None:
+        return None
+    found = _instantiate(node, "augment")
+    if not isinstance(found, Augment):
+        raise UserError(f"augment: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.augment.Augment")
+    try:
+        shape = found(torch.zeros(2, *image_shape)).shape
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"augment fails on data of shape {list(image_shape)}: {one_line(error)}") from error
+    if shape[1:] != tuple(image_shape):
+        raise UserError(f"augment makes images of shape {list(shape[1:])} of {list(image_shape)}")
+    return found
 
 
 def _bound(node: Mapping[str, Any], group: str) -> Callable[..., Any]:

@@ -55,7 +55,8 @@ class Data:
     """What the metrics look at. Samples and features are made once, when the first metric asks for them.
 
     ``train`` is all the training data, ``validation`` what a limit kept out of it, ``fresh`` n of the held-out images
-    (all, if they are fewer), ``fake`` the n samples. Inapplicable where there is no held-out data, no extractor, or a
+    (all, if they are fewer), ``fake`` the n samples, ``labels`` the classes that a conditional generator was asked for.
+    Inapplicable where there is no held-out data, no extractor, or a
     classifier that doesn't know the classes.
     """
 
@@ -69,8 +70,9 @@ class Data:
         seed: int,
         device: torch.device,
         batch_size: int,
+        labels: Tensor | None = None,
     ) -> None:
-        self.train, self.validation, self.n, self.seed = train, validation, n, seed
+        self.train, self.validation, self.n, self.seed, self.labels = train, validation, n, seed, labels
         self._held_out, self._draw, self._device, self._batch_size = held_out, draw, device, batch_size
 
     @property
@@ -204,6 +206,14 @@ def modes(data: Data) -> dict[str, Figure]:
     }
 
 
+def label_accuracy(data: Data) -> dict[str, Figure]:
+    """How many samples of a conditional generator the classifier takes for the class that was asked for."""
+    if data.labels is None:
+        raise Inapplicable("needs a conditional generator")
+    value = (data.classify(data.fake_features).argmax(dim=1).cpu() == data.labels).double().mean().item()
+    return {"label_accuracy": Figure(value, data.n, extractor=data.extractor)}
+
+
 def parzen_log_likelihood(data: Data) -> dict[str, Figure]:
     test = unit_pixels(data.held_out.images)
     # Of MNIST's 60,000 the paper trains on 50,000 and chooses sigma on the first 1,000 of the others; where a run was
@@ -251,6 +261,7 @@ METRICS: dict[str, Callable[[Data], dict[str, Figure]]] = {
     "density_coverage": density_and_coverage,
     "inception_score": inception_style_score,
     "modes": modes,
+    "label_accuracy": label_accuracy,
     "parzen": parzen_log_likelihood,
     "c2st": c2st,
     "one_nn": one_nn,
@@ -272,17 +283,19 @@ def run(config: Mapping[str, Any]) -> str:
     if held_out is not None and len(held_out) < FEWEST:
         held_out = None
     prior, z_dim = build.noise(opened.config["net"])
+    classes = build.saved_classes(opened.config, opened.path)
+    labels = torch.arange(config["n"]) % classes if classes else None
 
     def draw() -> Tensor:
         latents = images.latents(prior, config["n"], z_dim, config["seed"])
         with tqdm(total=config["n"], desc="sampling", leave=False, disable=None) as bar:
             blocks = []
-            for block in images.generate(generator, latents, config["batch_size"]):
+            for block in images.generate(generator, latents, config["batch_size"], labels=labels):
                 blocks.append(block)
                 bar.update(len(block))
         return torch.cat(blocks)
 
-    data = Data(train, validation, held_out, draw, config["n"], config["seed"], device, config["batch_size"])
+    data = Data(train, validation, held_out, draw, config["n"], config["seed"], device, config["batch_size"], labels)
     figures, skipped = measure(data, _names(config["metrics"]))
     if not figures:
         raise UserError(f"nothing to measure: {'; '.join(skipped)}")

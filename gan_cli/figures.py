@@ -76,15 +76,26 @@ def write_neighbours(samples: Tensor, train: Tensor, path: Path, extractor: Extr
     _write_panels(panels, list(columns), f"samples and the nearest training images in {spaces}", path)
 
 
-def write_interpolation(generator: nn.Module, start: Tensor, end: Tensor, path: Path, prior: str = "normal") -> None:
+def write_interpolation(
+    generator: nn.Module,
+    start: Tensor,
+    end: Tensor,
+    path: Path,
+    prior: str = "normal",
+    labels: Tensor | None = None,
+) -> None:
     """A PNG of the images on the way from latents ``start`` to ``end``, ``[N, z_dim]`` each, a row for each pair.
+
+    A conditional generator is given ``labels`` ``[N]``, one for each row.
 
     On the left on straight lines, as in Goodfellow et al. 2014, Figure 3, on the right on great circles, which suit a
     normal prior better.
     """
 
     def along(latents: Tensor) -> Tensor:
-        return torch.cat(list(images.generate(generator, latents.flatten(0, 1)))).unflatten(0, latents.shape[:2])
+        of_rows = None if labels is None else labels.repeat_interleave(PATH_STEPS)
+        made = images.generate(generator, latents.flatten(0, 1), labels=of_rows)
+        return torch.cat(list(made)).unflatten(0, latents.shape[:2])
 
     spherical = "spherical path" + (" (may leave a uniform prior's cube)" if prior == "uniform" else "")
     panels = [
@@ -139,14 +150,16 @@ def _figure(width: int, height: int, layout: Literal["constrained"] | None = Non
 Draw = Callable[[int, nn.Module], Image.Image]
 
 
-def drawing(dataset: Dataset | Points, discriminator: nn.Module, prior: str, latents: Tensor) -> Draw:
-    """What shows a generator for such data: the pictures of ``latents`` ``[N, z_dim]``, or Figure 1.
+def drawing(
+    dataset: Dataset | Points, discriminator: nn.Module, prior: str, latents: Tensor, labels: Tensor | None = None
+) -> Draw:
+    """What shows a generator for such data: the pictures of ``latents`` ``[N, z_dim]`` and ``labels``, or Figure 1.
 
     UserError for points that neither a line nor a plane holds, and for what Figure 1 can't show.
     """
     if isinstance(dataset, Dataset):
         images.check_grid(len(latents), dataset.image_shape)
-        return images.grid_of(latents)
+        return images.grid_of(latents, labels)
     (d,) = dataset.image_shape
     if d == 2:
         return scatter(dataset, latents)

@@ -35,6 +35,11 @@ def latents(prior: str, n: int, z_dim: int, seed: int) -> Tensor:
     return torch.cat(tiles)[:n]
 
 
+def class_rows(classes: Sequence[int], n: int) -> Tensor:
+    """Labels for ``n`` images or a few more: the ``classes`` one after the other, each for as many images."""
+    return torch.tensor(classes).repeat_interleave(math.ceil(n / len(classes)))
+
+
 def block_size(batch_size: int) -> int:
     """``batch_size`` rounded up to whole passes of :data:`TILE`."""
     return math.ceil(batch_size / TILE) * TILE
@@ -47,9 +52,15 @@ def _tile(pixels: int) -> int:
 
 @torch.inference_mode()
 def generate(
-    generator: nn.Module, latents: Tensor, batch_size: int = TILE, finish: Callable[[Tensor], Tensor] = to_uint8
+    generator: nn.Module,
+    latents: Tensor,
+    batch_size: int = TILE,
+    finish: Callable[[Tensor], Tensor] = to_uint8,
+    labels: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Images of ``latents`` ``[N, z_dim]`` as uint8 ``[<= batch_size, C, H, W]`` blocks on the CPU, in order.
+
+    ``labels`` ``[N]`` are for a conditional generator.
 
     The generator runs in eval mode and float32, in passes of :data:`TILE`, so that an image depends on its latent and
     its place alone, not on ``batch_size``, which is how many are given out at a time (rounded up to whole passes). The
@@ -59,12 +70,14 @@ def generate(
     was_training = generator.training
     generator.eval()
     try:
-        tile = _tile(generator(latents[:1].to(device))[0, 0].numel())
-        for block in latents.split(block_size(batch_size)):
+        inputs = [latents] if labels is None else [latents, labels]
+        tile = _tile(generator(*(values[:1].to(device) for values in inputs))[0, 0].numel())
+        for block in zip(*(values.split(block_size(batch_size)) for values in inputs), strict=True):
             images = []
-            for z in block.split(tile):
-                padded = torch.cat([z, z.new_zeros(tile - len(z), z.shape[1])]) if len(z) < tile else z
-                images.append(finish(generator(padded.to(device)))[: len(z)].cpu())
+            for parts in zip(*(values.split(tile) for values in block), strict=True):
+                n = len(parts[0])
+                padded = (torch.cat([part, part.new_zeros(tile - n, *part.shape[1:])]) for part in parts)
+                images.append(finish(generator(*(part.to(device) for part in padded)))[:n].cpu())
             yield torch.cat(images)
     finally:
         generator.train(was_training)
@@ -84,16 +97,17 @@ def to_pil(image: Tensor) -> Image.Image:
 GAP = 2  # pixels between the images of a grid
 
 
-def _grid_layout(n: int, height: int, width: int) -> tuple[int, int, tuple[int, int]]:
+def _grid_layout(n: int, sides: Sequence[int], columns: int | None) -> tuple[int, int, tuple[int, int]]:
     """How much larger the images of a grid are drawn, how many in a row, and the grid's (width, height)."""
-    factor, columns = max(1, 64 // height), math.ceil(math.sqrt(n))
+    height, width = sides
+    factor, columns = max(1, 64 // height), columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     return factor, columns, (columns * (width * factor + GAP) + GAP, rows * (height * factor + GAP) + GAP)
 
 
-def check_grid(n: int, image_shape: Sequence[int]) -> None:
+def check_grid(n: int, image_shape: Sequence[int], columns: int | None = None) -> None:
     """UserError if ``n`` images of ``image_shape`` (C, H, W) make a picture larger than programs will open."""
-    pixels = math.prod(_grid_layout(n, *image_shape[1:])[2])
+    pixels = math.prod(_grid_layout(n, image_shape[1:], columns)[2])
     if Image.MAX_IMAGE_PIXELS and pixels > Image.MAX_IMAGE_PIXELS:
         raise UserError(
             f"{n:,} images of {image_shape[1]}x{image_shape[2]} make a grid of {pixels:,} pixels, more than "
@@ -101,9 +115,12 @@ def check_grid(n: int, image_shape: Sequence[int]) -> None:
         )
 
 
-def grid(batch: Tensor) -> Image.Image:
-    """uint8 images ``[N, C, H, W]`` in a near-square grid, row by row; small ones enlarged by a whole factor."""
-    factor, columns, size = _grid_layout(len(batch), *batch.shape[2:])
+def grid(batch: Tensor, columns: int | None = None) -> Image.Image:
+    """uint8 images ``[N, C, H, W]`` in a grid, row by row; small ones enlarged by a whole factor.
+
+    Near-square where ``columns``, the images in a row, is not given.
+    """
+    factor, columns, size = _grid_layout(len(batch), batch.shape[2:], columns)
     enlarged = batch.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
     pictures = [to_pil(image) for image in enlarged]
     canvas = Image.new(pictures[0].mode, size)
@@ -113,9 +130,13 @@ def grid(batch: Tensor) -> Image.Image:
     return canvas
 
 
-def grid_of(latents: Tensor) -> Callable[[int, nn.Module], Image.Image]:
-    """A function: step, generator -> the grid of its images of these ``latents`` ``[N, z_dim]``."""
-    return lambda step, generator: grid(torch.cat(list(generate(generator, latents))))
+def grid_of(latents: Tensor, labels: Tensor | None = None) -> Callable[[int, nn.Module], Image.Image]:
+    """A function: step, generator -> the grid of its images of these ``latents`` ``[N, z_dim]`` and ``labels`` ``[N]``.
+
+    With labels it has a row for each class.
+    """
+    columns = None if labels is None else int((labels == labels[0]).sum())
+    return lambda step, generator: grid(torch.cat(list(generate(generator, latents, labels=labels))), columns)
 
 
 def write_png(image: Image.Image, path: Path) -> None:
@@ -132,16 +153,19 @@ def remove_after(folder: Path, step: int) -> None:
             path.unlink()
 
 
-def write_npz(samples: Tensor, path: Path) -> None:
+def write_npz(samples: Tensor, path: Path, labels: Tensor | None = None) -> None:
     """Write samples to ``path`` as a compressed ``.npz``, atomically.
 
-    uint8 images ``[N, C, H, W]`` under the key ``images``, NHWC; points ``[N, d]`` under the key ``samples``.
+    uint8 images ``[N, C, H, W]`` under the key ``images``, NHWC, their classes, if any, under ``labels``; points ``[N,
+    d]`` under the key ``samples``.
     """
     buffer = io.BytesIO()
     if samples.dim() == 2:
         np.savez_compressed(buffer, samples=samples.numpy())
     else:
-        np.savez_compressed(buffer, images=samples.permute(0, 2, 3, 1).contiguous().numpy())
+        classes = {} if labels is None else {"labels": labels.numpy()}
+        pixels = samples.permute(0, 2, 3, 1).contiguous().numpy()
+        np.savez_compressed(buffer, allow_pickle=False, images=pixels, **classes)
     write_atomic(path, buffer.getvalue())
 
 

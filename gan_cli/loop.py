@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gan_cli import checkpoint, ema, figures, hardware, images
+from gan_cli.augment import Augment
 from gan_cli.checkpoint import Checkpoint, Progress
 from gan_cli.data import Dataset, Points, Sampler
 from gan_cli.errors import TrainingDiverged
 from gan_cli.finite import Part, Watch
 from gan_cli.noise import sample_noise
+from gan_cli.penalties import clip_weights
 from gan_cli.retry import Writer
 from gan_cli.signals import Stopped, stop_on_signal
 from gan_cli.stats import Display, Log, Stopwatch, Window
@@ -47,8 +49,8 @@ def lr_factor(images: float, decay_after: float | None) -> float:
 
 
 def train(
-    generator: nn.Module,            # latents [N, z_dim] -> images [N, C, H, W] in [-1, 1]
-    discriminator: nn.Module,        # images -> logits [N]
+    generator: nn.Module,            # latents [N, z_dim] (and labels [N]) -> images [N, C, H, W] in [-1, 1]
+    discriminator: nn.Module,        # images (and labels) -> logits [N]
     dataset: Dataset | Points,       # uint8 images or points, resident on the device
     loss: Loss,                      # real and fake logits -> per-sample terms of D and of G
     make_optimizer_g: MakeOptimizer, # parameters -> optimizer
@@ -63,6 +65,9 @@ def train(
     prior: str = "normal",           # the noise prior p_z
     penalty: Penalty | None = None,  # D, real, fake -> per-sample terms
     penalty_interval: int = 1,       # taken on every so manyth D step, times as much
+    weight_clip: float | None = None,  # no weight of D's is larger than that after its update
+    augment: Augment | None = None,  # what D sees of images, real and generated
+    conditional: bool = False,       # both networks are given the images' labels, too
     lr_decay_after: float | None = None,  # images of G's after which learning rates fall as 1/sqrt(images)
     ema_half_life: float = 20_000,   # of the averaged generator, in images
     ema_ramp: float | None = 0.04,   # half-life at most this part of the images so far
@@ -102,6 +107,8 @@ def train(
     averaged, latest = ema.tensors(average), ema.tensors(generator)
     optimizer_g, optimizer_d = make_optimizer_g(generator.parameters()), make_optimizer_d(discriminator.parameters())
     modules = {"generator": generator, "discriminator": discriminator, "ema": average}
+    modules |= {"augment": augment.to(device)} if augment else {}
+    modules |= {"penalty": penalty.to(device)} if isinstance(penalty, nn.Module) else {}
     optimizers = {"generator": optimizer_g, "discriminator": optimizer_d}
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
@@ -110,6 +117,7 @@ def train(
     trainable_d = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
     run_g, run_d = (hardware.compiled(network, compile) for network in (generator, discriminator))
     data = dataset.examples.to(device) if hardware.holds(device, dataset.examples) else dataset.examples
+    labels = dataset.labels.to(data.device) if conditional and dataset.labels is not None else None
     draw = draw or images.grid_of(images.latents(prior, samples, z_dim, seed))
     start = resume.progress if resume else Progress()
     step, lr_scale, best, ticked = start.step, start.lr_scale, start.best, start
@@ -119,16 +127,30 @@ def train(
     window, watch = Window(), Watch([part_d, part_g], device)
     metrics = dict[str, float]()
 
+    given: tuple[Tensor, ...] = ()  # this minibatch's labels, where the networks are given any
+
     def noise() -> Tensor:
         return sample_noise(prior, batch_size, z_dim, device)
 
     def generate(z: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return run_g(z).float()
+            return run_g(z, *given).float()
+
+    def seen(images: Tensor) -> Tensor:
+        return augment(images) if augment else images
 
     def judge(*batches: Tensor) -> list[Tensor]:
+        views = [seen(batch) for batch in batches]
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):  # in one, so that weights are cast once
-            return [run_d(batch).float() for batch in batches]
+            return [run_d(view, *given).float() for view in views]
+
+    def critic(images: Tensor) -> Tensor:
+        return discriminator(seen(images), *given)
+
+    def update_discriminator() -> None:
+        optimizer_d.step()
+        if weight_clip:
+            clip_weights(discriminator, weight_clip)
 
     def restore(saved: Checkpoint) -> None:
         """Everything as it was when ``saved`` was written; the pictures that came after it are removed."""
@@ -222,22 +244,26 @@ def train(
                     group["lr"] = group["initial_lr"] * lr_scale * lr_factor(step * batch_size, lr_decay_after)
 
             for turn in range(1, k + 1):
-                real = dataset.network_input(hardware.gather(data, sampler.draw(batch_size), device))
+                indices = sampler.draw(batch_size)
+                real = dataset.network_input(hardware.gather(data, indices, device))
+                given = () if labels is None else (hardware.gather(labels, indices, device),)
                 with torch.set_grad_enabled(update != "alternating" and turn == k):  # G's step goes on from there
                     fake = generate(noise())
                 real_logits, fake_logits = judge(real, fake.detach())
                 loss_d = loss(real_logits, fake_logits)[0].mean()
                 window.add_discriminator(loss_d, real_logits, fake_logits)
                 watch.add("loss_d", loss_d)
+                if augment:
+                    augment.observe(real_logits.detach())
                 d_step = sampler.position // batch_size
                 if penalty and d_step % penalty_interval == 0:
-                    penalty_term = penalty_interval * penalty(discriminator, real, fake.detach()).mean()
+                    penalty_term = penalty_interval * penalty(critic, real, fake.detach()).mean()
                     watch.add("penalty", penalty_term)
                     loss_d = loss_d + penalty_term
                 optimizer_d.zero_grad()
                 loss_d.backward()
                 if update != "simultaneous" or turn < k:
-                    optimizer_d.step()
+                    update_discriminator()
 
             for parameter in trainable_d:  # G's step needs D's gradient in its input, not in its weights
                 parameter.requires_grad_(False)
@@ -250,7 +276,7 @@ def train(
             optimizer_g.zero_grad()
             loss_g.backward()
             if update == "simultaneous":
-                optimizer_d.step()
+                update_discriminator()
             optimizer_g.step()
             for parameter in trainable_d:
                 parameter.requires_grad_(True)

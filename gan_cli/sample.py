@@ -39,7 +39,8 @@ def load_generator(opened: Checkpoint, weights: str = "ema", trust: Sequence[str
     try:
         net, shape = opened.config["net"], build.image_shape(opened.config["image_shape"], opened.path)
         build.check_trusted(net, opened.path, trust, "net")
-        generator = build.generator(net, {"image_shape": shape}, opened.shapes_of(MODULE[weights]))
+        facts = {"image_shape": shape, "classes": build.saved_classes(opened.config, opened.path)}
+        generator = build.generator(net, facts, opened.shapes_of(MODULE[weights]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{opened.path} doesn't describe a generator ({error}); give a checkpoint of gan-train"
@@ -87,11 +88,10 @@ def load_data(opened: Checkpoint, root: str | None = None, trust: Sequence[str] 
 def run(config: Mapping[str, Any]) -> Path:
     """Draw ``n`` images and write them as ``figure`` and ``out`` say; gives the path written."""
     opened = checkpoint.read(config["ckpt"])
-    if config["labels"] is not None:
-        raise UserError(
-            f"labels={config['labels']}: the generator in {opened.path} is not conditional; leave labels out"
-        )
-    figure, n = config["figure"], config["n"]
+    figure = config["figure"]
+    classes = _classes(config["labels"], opened)
+    labels = images.class_rows(classes, config["n"]) if classes else None
+    n = config["n"] if labels is None else len(labels)
     name = "sample" if figure == "grid" else figure
     out = Path(os.path.expanduser(config["out"] or checkpoint.run_folder(opened.path) / f"{name}.png"))
     suffix = _checked_suffix(out)
@@ -106,14 +106,16 @@ def run(config: Mapping[str, Any]) -> Path:
         latents = images.latents(prior, n, z_dim, config["seed"])
         return _write_points(opened, generator, latents, out, suffix, config)
     if suffix == ".png":
-        images.check_grid(n * IMAGES_A_SAMPLE[figure], opened.config["image_shape"])
+        columns = n // len(classes) if classes and figure == "grid" else None
+        images.check_grid(n * IMAGES_A_SAMPLE[figure], opened.config["image_shape"], columns)
     if figure == "interpolation":
         pairs = images.latents(prior, 2 * math.ceil(n / figures.PATH_STEPS), z_dim, config["seed"])
-        figures.write_interpolation(generator, pairs[::2], pairs[1::2], out, prior)
+        rows = images.class_rows(classes, len(pairs) // 2)[: len(pairs) // 2] if classes else None
+        figures.write_interpolation(generator, pairs[::2], pairs[1::2], out, prior, rows)
         return out
     latents = images.latents(prior, n, z_dim, config["seed"])
     blocks = tqdm(
-        images.generate(generator, latents, config["batch_size"]),
+        images.generate(generator, latents, config["batch_size"], labels=labels),
         total=-(-len(latents) // images.block_size(config["batch_size"])),
         desc="sampling",
         leave=False,
@@ -123,13 +125,28 @@ def run(config: Mapping[str, Any]) -> Path:
         train = load_data(opened, config["root"], config["trust"]).train
         figures.write_neighbours(torch.cat(list(blocks)), train.images, out, _extractor(train, device))
     elif suffix == ".png":
-        images.write_png(images.grid(torch.cat(list(blocks))), out)
+        images.write_png(images.grid(torch.cat(list(blocks)), columns), out)
     elif suffix == ".npz":
-        images.write_npz(torch.cat(list(blocks)), out)
+        images.write_npz(torch.cat(list(blocks)), out, labels)
     else:
         for i, image in enumerate(image for block in blocks for image in block):
             images.write_png(images.to_pil(image), out / f"{i:06d}.png")
     return out
+
+
+def _classes(labels: Any, opened: Checkpoint) -> list[int]:
+    """The classes asked for, each once: all of a conditional generator's for None and ``each``; none of another's."""
+    known = build.saved_classes(opened.config, opened.path)
+    if not known:
+        if labels is not None:
+            raise UserError(f"labels={labels}: the generator in {opened.path} is not conditional; leave labels out")
+        return []
+    if labels in (None, "each"):
+        return list(range(known))
+    asked = labels if isinstance(labels, list) else [labels]
+    if not asked or not all(type(label) is int and 0 <= label < known for label in asked):
+        raise UserError(f"labels={labels} should be classes from 0 to {known - 1}, as in labels=[0,1], or each")
+    return list(dict.fromkeys(asked))
 
 
 def _extractor(train: Dataset, device: torch.device) -> Extractor | None:

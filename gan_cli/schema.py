@@ -50,7 +50,9 @@ class TrainConfig:
     net: Any = group("both networks; net/generator and net/discriminator mix them")
     loss: Any = group("the adversarial loss")
     penalty: Any = group("a penalty on the discriminator")
+    augment: Any = group("what real and generated images go through before the discriminator")
     optimizer: Any = group("both optimizers; optimizer/generator and optimizer/discriminator mix them")
+    conditional: bool = key(False, "give both networks the labels of the data, to draw by class")
     k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1, at_most=1000)
     update: str = key(
         "alternating",
@@ -102,7 +104,7 @@ class SampleConfig:
     seed: int = key(0, "of the noise", at_least=0, at_most=2**63 - 1)
     weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
     batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1, at_most=65_536)
-    labels: Any = key(None, "classes to draw, for a conditional generator")
+    labels: Any = key(None, "of a conditional generator: [3,5], a row of images each; each or null: all classes")
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
     root: str | None = key(None, "where figure=neighbours finds the data, if no longer where the run found them")
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
@@ -115,6 +117,7 @@ METRICS = (
     "density_coverage",
     "inception_score",
     "modes",
+    "label_accuracy",
     "parzen",
     "c2st",
     "one_nn",

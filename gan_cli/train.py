@@ -93,19 +93,28 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     if resume:
         _check_unchanged(resume, dataset)
     build.image_shape(dataset.image_shape, "the dataset")
-    penalty, penalty_interval, _ = build.penalty(config["penalty"])
+    penalty, penalty_interval, weight_clip = build.penalty(config["penalty"])
+    augment = build.augment(config["augment"], dataset.image_shape)
+    classes = build.classes(config, dataset.class_names if isinstance(dataset, Dataset) else ())
     make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
     if networks is None:
-        networks = build.generator(config["net"], dataset.facts), build.discriminator(config["net"], dataset.facts)
+        facts = {**dataset.facts, "classes": classes}
+        networks = build.generator(config["net"], facts), build.discriminator(config["net"], facts)
     generator, discriminator = networks
     build.check_batch_size(config["batch_size"], generator, discriminator)
     for line in build.unsound(config, discriminator):
         log.warning(line)
     loss = build.loss(config["loss"])
-    latents = images.latents(prior, config["samples"], z_dim, config["seed"])
-    draw = figures.drawing(dataset, discriminator, prior, latents)
-    evaluate = quality.scores(dataset, discriminator, prior, z_dim) if config["eval_every"] else None
-    saved_config = {**config, "image_shape": list(dataset.image_shape), "examples": len(dataset)}
+    labels = images.class_rows(range(classes), config["samples"]) if classes else None
+    n = config["samples"] if labels is None else len(labels)
+    draw = figures.drawing(dataset, discriminator, prior, images.latents(prior, n, z_dim, config["seed"]), labels)
+    evaluate = quality.scores(dataset, discriminator, prior, z_dim, classes) if config["eval_every"] else None
+    saved_config = {
+        **config,
+        "image_shape": list(dataset.image_shape),
+        "examples": len(dataset),
+        "classes": classes,
+    }
     checkpoint.save_config(run_dir, saved_config)
     hardware.prepare(device)
     bf16, resident = hardware.bf16(config["precision"], device), hardware.holds(device, dataset.examples)
@@ -126,6 +135,9 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
         prior=prior,
         penalty=penalty,
         penalty_interval=penalty_interval,
+        weight_clip=weight_clip,
+        augment=augment,
+        conditional=config["conditional"],
         lr_decay_after=config["lr_decay_after"],
         ema_half_life=config["ema"]["half_life"],
         ema_ramp=config["ema"]["ramp"],
@@ -198,7 +210,7 @@ def _saved_networks(resume: Checkpoint, config: Mapping[str, Any]) -> tuple[nn.M
     if shipped and size is not None and shape[1:] != (size, size):
         sides = "x".join(map(str, shape[1:] or shape))
         raise UserError(f"{resume.path} has images of {sides}, and yet dataset.size={size}")
-    facts = {"image_shape": shape}
+    facts = {"image_shape": shape, "classes": build.saved_classes(resume.config, resume.path)}
     return (
         build.generator(config["net"], facts, resume.shapes_of("generator")),
         build.discriminator(config["net"], facts, resume.shapes_of("discriminator")),

@@ -8,7 +8,7 @@ A dataset of one's own is a function that returns either, and a YAML file that n
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -93,6 +93,7 @@ class Points:
 
     points: Tensor
     mixture: Mixture | None = None
+    labels: ClassVar[Tensor | None] = None
 
     def __post_init__(self) -> None:
         if self.points.dtype != torch.float32 or self.points.dim() != 2 or self.points.numel() == 0:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from gan_cli.data import LARGEST_SIZE, Dataset
 from gan_cli.data.cache import images_of
@@ -93,7 +95,8 @@ def _key(paths: list[Path]) -> str:
 def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     """Every image file below ``root``, at ``size`` x ``size`` with 1 (grey) or 3 (RGB) ``channels``, uint8.
 
-    Files are taken in the order of their paths. They are decoded once, into a file of the cache folder that is mapped
+    Files are taken in the order of their paths; where all of them lie in subfolders, two or more, these are the
+    classes. They are decoded once, into a file of the cache folder that is mapped
     into memory, and again when one of them has changed, come or gone. Unreadable ones are counted and named in one
     warning; UserError if ``root`` is no folder or holds no readable image.
     """
@@ -128,4 +131,15 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
         log.warning(
             "skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more
         )
-    return Dataset(images)
+    skipped = set(unreadable)
+    return _labelled(images, [path.relative_to(top) for path in paths if path not in skipped])
+
+
+def _labelled(images: Tensor, paths: list[Path]) -> Dataset:
+    """``images`` with the topmost of their ``paths``' folders as classes, where all of them lie in two or more."""
+    folders = [path.parts[0] if len(path.parts) > 1 else "" for path in paths]
+    names = sorted(set(folders))
+    if "" in names or len(names) < 2:
+        return Dataset(images)
+    number = {name: i for i, name in enumerate(names)}
+    return Dataset(images, torch.tensor([number[folder] for folder in folders]), tuple(map(printable, names)))

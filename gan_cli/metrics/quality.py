@@ -18,12 +18,15 @@ from gan_cli.metrics.modes import class_shares, label_modes, modes
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
-def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_dim: int) -> Evaluate:
-    """What tells how good a generator for such data is, a function of the generator. UserError where nothing does."""
+def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_dim: int, classes: int = 0) -> Evaluate:
+    """What tells how good a generator for such data is, a function of the generator. UserError where nothing does.
+
+    A conditional generator is asked for each of its ``classes`` equally often.
+    """
     if isinstance(dataset, Dataset) and dataset.class_names == STACKS:
-        return stack_modes(dataset, prior, z_dim)
+        return stack_modes(dataset, prior, z_dim, classes)
     if isinstance(dataset, Dataset):
-        return digit_frechet(dataset.images, prior, z_dim)
+        return digit_frechet(dataset.images, prior, z_dim, classes)
     if dataset.mixture is None:
         raise UserError("there is no score for points of no known mixture: leave eval_every out")
     if dataset.image_shape == (1,):
@@ -31,7 +34,7 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_di
     return mode_counts(dataset.mixture, prior, z_dim)
 
 
-def digit_frechet(real: Tensor, prior: str, z_dim: int, n: int = 10_000) -> Evaluate:
+def digit_frechet(real: Tensor, prior: str, z_dim: int, classes: int = 0, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``{"frechet": its Fréchet distance}``, by the shipped digit classifier's 128 features.
 
     ``real`` are all the images to compare with, uint8 ``[N, 1, 28, 28]``; their features are taken once, here. The
@@ -42,15 +45,16 @@ def digit_frechet(real: Tensor, prior: str, z_dim: int, n: int = 10_000) -> Eval
             f"the digit classifier judges grey images of 28x28, not {list(real.shape[1:])}: leave eval_every out"
         )
     real_features, latents = mnist_features(real), images.latents(prior, n, z_dim, seed=0)
+    labels = torch.arange(n) % classes if classes else None
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        fake = torch.cat(list(images.generate(generator, latents)))
+        fake = torch.cat(list(images.generate(generator, latents, labels=labels)))
         return {"frechet": frechet_distance(real_features, mnist_features(fake))}
 
     return evaluate
 
 
-def stack_modes(dataset: Dataset, prior: str, z_dim: int, n: int = 10_000) -> Evaluate:
+def stack_modes(dataset: Dataset, prior: str, z_dim: int, classes: int = 0, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``class_kl``, in nats, and ``classes_hit`` of 1000, for stacked digits.
 
     Of ``n`` samples of seed 0, each channel named by the shipped digit classifier; see :func:`label_modes`. A perfect
@@ -58,9 +62,10 @@ def stack_modes(dataset: Dataset, prior: str, z_dim: int, n: int = 10_000) -> Ev
     """
     extractor = extractor_for(dataset.image_shape, torch.device("cpu"), dataset.class_names)
     shares, latents = class_shares(dataset), images.latents(prior, n, z_dim, seed=0)
+    asked = torch.arange(n) % classes if classes else None
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        labels = torch.cat([extractor.labels(block) for block in images.generate(generator, latents)])
+        labels = torch.cat([extractor.labels(block) for block in images.generate(generator, latents, labels=asked)])
         found, divergence = label_modes(labels, shares)
         return {"class_kl": divergence, "classes_hit": found}
 

@@ -1,0 +1,152 @@
+"""Labels: from the data to both networks, into checkpoints, and back by class."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from gan_cli import build, checkpoint, evaluate, images, loop, losses, penalties, sample
+from gan_cli.data import Dataset
+from gan_cli.data.folder import folder
+from gan_cli.errors import UserError
+
+
+@pytest.fixture
+def graded():
+    """40 images, each all of the one grey that its class has: 0, 60, 120, 180."""
+    labels = torch.arange(40) % 4
+    shades = (60 * labels).to(torch.uint8)[:, None, None, None].expand(40, 1, 8, 8).contiguous()
+    return Dataset(shades, labels, tuple("abcd"))
+
+
+class _Generator(nn.Module):
+    """Everywhere the number in the table that belongs to the label; keeps the labels it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(4, 1)
+        self.asked = []
+
+    def forward(self, z, labels):
+        self.asked.append(labels)
+        return self.table(labels)[:, :, None, None].expand(-1, 1, 8, 8) + 0 * z.mean()
+
+
+class _Discriminator(nn.Module):
+    """A line through the mean for each label; keeps the pairs of means and labels it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope, self.offset = nn.Embedding(4, 1), nn.Embedding(4, 1)
+        self.seen = []
+
+    def forward(self, pictures, labels):
+        mean = pictures.mean(dim=(1, 2, 3))
+        self.seen.append((mean.detach(), labels))
+        return self.slope(labels).squeeze(1) * mean + self.offset(labels).squeeze(1)
+
+
+def _train(data, run_dir, **options):
+    torch.manual_seed(0)
+    generator, discriminator = _Generator(), _Discriminator()
+    defaults = {"steps": 4, "batch_size": 10, "z_dim": 2, "conditional": True}
+    labels = images.class_rows(range(4), 8)
+    adam = lambda parameters: torch.optim.Adam(parameters, lr=0.05, betas=(0.0, 0.9))  # noqa: E731
+    loop.train(
+        generator, discriminator, data, losses.nonsaturating, adam, adam, run_dir=run_dir,
+        draw=images.grid_of(torch.zeros(8, 2), labels), **{**defaults, **options},
+    )  # fmt: skip
+    return generator, discriminator
+
+
+@pytest.mark.parametrize("update", ["alternating", "shared", "simultaneous"])
+def test_both_networks_are_given_the_labels_of_the_minibatch(graded, tmp_path, update):
+    generator, discriminator = _train(graded, tmp_path, update=update, k=2, penalty=penalties.r1)
+    real = [(mean, labels) for mean, labels in discriminator.seen if not (mean - mean[0]).abs().lt(1e-6).all()]
+    matching = [torch.allclose((mean + 1) * 127.5, 60.0 * labels) for mean, labels in real]
+    assert sum(matching) == 4 * 2 * 2, "each real minibatch once for the loss and once for R1, its labels beside it"
+    for labels in generator.asked:
+        assert any(torch.equal(labels, known) for _, known in discriminator.seen)
+
+
+def test_each_class_is_learnt(graded, tmp_path):
+    generator, _ = _train(graded, tmp_path, steps=400, penalty=penalties.r1)
+    means = generator.table.weight.detach().flatten()
+    assert torch.allclose((means + 1) * 127.5, torch.tensor([0.0, 60.0, 120.0, 180.0]), atol=12)
+
+
+def test_labels_in_rows():
+    assert images.class_rows([3, 1], 5).tolist() == [3, 3, 3, 1, 1, 1]
+    picture = images.grid_of(torch.zeros(6, 2), images.class_rows([3, 1], 5))(0, _Generator())
+    assert picture.size == (3 * 66 + 2, 2 * 66 + 2), "two rows of three images of 64 pixels"
+
+
+def test_the_commands_draw_by_class(command, tmp_path):
+    options = ["conditional=true", "steps=3", "run_dir=run", "samples=20", "checkpoint_every=3", "eval_every=null"]
+    trained = command("gan-train", "dataset.limit=500", *options)
+    assert trained.returncode == 0, trained.stderr
+    config = checkpoint.read(tmp_path / "run").config
+    assert (config["conditional"], config["classes"]) == (True, 10)
+    with Image.open(tmp_path / "run" / "samples" / "00000000.png") as grid:
+        assert grid.size == (2 * 58 + 2, 10 * 58 + 2)
+
+    again = command("gan-train", "resume=run", "steps=5")
+    assert again.returncode == 0, again.stderr
+    drawn = command("gan-sample", "ckpt=run", "n=5", "labels=[7,2]", "out=s.npz")
+    assert drawn.returncode == 0, drawn.stderr
+    with np.load(tmp_path / "s.npz") as arrays:
+        assert arrays["labels"].tolist() == [7, 7, 7, 2, 2, 2]
+        assert arrays["images"].shape == (6, 28, 28, 1)
+    wrong = command("gan-sample", "ckpt=run", "labels=[10]")
+    assert wrong.returncode == 2 and "classes from 0 to 9" in wrong.stderr
+    for figure in ("interpolation", "grid"):
+        assert command("gan-sample", "ckpt=run", "labels=each", f"figure={figure}", "n=20").returncode == 0
+    judged = command("gan-eval", "ckpt=run", "metrics=[label_accuracy]", "n=50")
+    assert judged.returncode == 0, judged.stderr
+    found = json.loads((tmp_path / "run" / "eval.json").read_text())["label_accuracy"]
+    assert 0 <= found["value"] <= 1 and found["n_fake"] == 50
+
+
+def test_label_accuracy_is_that_of_the_classes_asked_for(graded):
+    class Told(evaluate.Data):
+        classify = staticmethod(lambda features: nn.functional.one_hot(features, 4).float())
+        fake_features = torch.tensor([0, 1, 2, 2])
+        extractor = None
+
+    data = Told(graded, None, None, lambda: None, 4, 0, torch.device("cpu"), 4, torch.arange(4))
+    assert evaluate.label_accuracy(data)["label_accuracy"].value == 0.75
+    data.labels = None
+    with pytest.raises(UserError, match="conditional"):
+        evaluate.label_accuracy(data)
+
+
+def test_what_cannot_be_conditional_gets_one_line(graded, tmp_path):
+    assert build.classes({"conditional": False}, ()) == 0
+    with pytest.raises(UserError, match="one subfolder for each class"):
+        build.classes({"conditional": True}, ())
+    node = {"_target_": "gan_cli.networks.maxout.Generator"}
+    net = {"z_dim": 4, "prior": "normal", "generator": node}
+    with pytest.raises(UserError, match="takes no labels"):
+        build.generator(net, {"image_shape": (1, 8, 8), "classes": 4})
+    for classes in (-1, 2.5, True, 10**9, "many"):
+        with pytest.raises(UserError, match="classes="):
+            build.saved_classes({"classes": classes}, tmp_path)
+    opened = checkpoint.Checkpoint(tmp_path, checkpoint.Progress(), {"classes": 3}, {}, {})
+    with pytest.raises(UserError, match="labels=.* should be classes"):
+        sample._classes([0, 3], opened)
+
+
+def test_subfolders_are_the_classes_of_a_folder(tmp_path):
+    for name, shade in (("cats", 10), ("dogs/small", 200), ("dogs", 150)):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), shade).save(tmp_path / name / "a.png")
+    (tmp_path / "cats" / "broken.png").write_bytes(b"nothing")
+    found = folder(str(tmp_path), size=4, channels=1)
+    assert found.class_names == ("cats", "dogs")
+    shades = found.images[:, 0, 0, 0].tolist()
+    assert [(shade > 100) for shade in shades] == found.labels.bool().tolist()
+    Image.new("L", (4, 4), 0).save(tmp_path / "loose.png")
+    assert folder(str(tmp_path), size=4, channels=1).labels is None
