@@ -142,9 +142,15 @@ def test_lecam_pulls_logits_to_the_means_of_the_other_kind_which_are_saved():
 
     resumed = LeCam(weight=1.0)
     resumed.load_state_dict(lecam.state_dict())
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(resumed(judge, -real, fake), lecam(judge, -real, fake))
+    assert torch.equal(resumed(judge, -real, fake), lecam(judge, -real, fake))
     assert not list(lecam.parameters())
+
+
+def test_lecam_leaves_bfloat16_before_it_takes_differences():
+    layer, x = nn.Linear(8, 1), torch.randn(2, 1, 2, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = LeCam()(lambda x: layer(x.flatten(1)).squeeze(1), x, x)
+    assert terms.dtype == torch.float32
 
 
 def test_clipped_weights_are_bounded_and_others_left_alone():
