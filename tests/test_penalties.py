@@ -146,11 +146,11 @@ def test_lecam_pulls_logits_to_the_means_of_the_other_kind_which_are_saved():
     assert not list(lecam.parameters())
 
 
-def test_lecam_leaves_bfloat16_before_it_takes_differences():
-    layer, x = nn.Linear(8, 1), torch.randn(2, 1, 2, 4)
-    with torch.autocast("cpu", torch.bfloat16):
-        terms = LeCam()(lambda x: layer(x.flatten(1)).squeeze(1), x, x)
+def test_lecam_takes_the_means_of_bfloat16_logits_in_float32():
+    lecam, x = LeCam(), torch.tensor([[1.0], [1 + 2**-7]])  # neighbours in bfloat16
+    terms = lecam(lambda x: x.squeeze(1).bfloat16(), x, x)
     assert terms.dtype == torch.float32
+    assert (lecam.means / lecam.filled).tolist() == pytest.approx([1 + 2**-8] * 2, abs=1e-6)
 
 
 def test_clipped_weights_are_bounded_and_others_left_alone():
