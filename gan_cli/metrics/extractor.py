@@ -62,8 +62,8 @@ def _of_digits(device: torch.device) -> Extractor:
     digits = classifier.load_classifier().to(device)
 
     def embed(images: Tensor) -> Tensor:
-        channels = resized(images, 28).to(device).flatten(0, 1).unsqueeze(1)
-        return digits.features(channels / 255).view(len(images), -1)
+        channels = resized(images, 28).to(device).split(1, dim=1)
+        return torch.cat([digits.features(channel / 255) for channel in channels], dim=1)
 
     def classify(features: Tensor) -> Tensor:
         channels = features.to(device).unflatten(1, (-1, digits.num_features)).unbind(dim=1)
