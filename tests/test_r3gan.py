@@ -18,9 +18,10 @@ def _parameters(network):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("classes", [0, 5])
-def test_shapes_and_a_penaltys_gradient(shape, classes):
-    generator, discriminator = r3gan.Generator(shape, 7, classes=classes), r3gan.Discriminator(shape, classes=classes)
+@pytest.mark.parametrize(("patch", "classes"), [(1, 0), (2, 5)])
+def test_shapes_and_a_penaltys_gradient(shape, patch, classes):
+    generator = r3gan.Generator(shape, 7, width=16, patch=patch, classes=classes)
+    discriminator = r3gan.Discriminator(shape, width=16, patch=patch, classes=classes)
     labels = (torch.tensor([0, 4, 4]),) if classes else ()
     with torch.no_grad():
         for p in [*generator.parameters(), *discriminator.parameters()]:  # else the blocks' inner weights get none
@@ -40,14 +41,14 @@ def test_the_published_network():
     """Parameters of the CIFAR-10 preset, counted layer by layer from the published code."""
     block = 2 * 768 * 1536 + 2 * 1536 + 1536 * 16 * 9
     trunk = 4 * 2 * block + 16 * 768 + 3 * 768
-    paper = {"width": 768, "max_width": 768, "blocks": 2}
+    paper = {"width": 768, "max_width": 768, "blocks": 2, "patch": 1}
     with torch.device("meta"):
         assert _parameters(r3gan.Generator((3, 32, 32), 64, **paper)) == trunk + 64 * 768
         assert _parameters(r3gan.Discriminator((3, 32, 32), **paper)) == trunk + 768
 
 
 def test_each_block_starts_as_the_identity():
-    for network in (r3gan.Generator((3, 32, 32), 8, blocks=2), r3gan.Discriminator((3, 32, 32), blocks=2)):
+    for network in (r3gan.Generator((3, 64, 64), 8, blocks=2), r3gan.Discriminator((3, 64, 64), blocks=2)):
         blocks = [module for module in network.modules() if isinstance(module, r3gan.Block)]
         assert len(blocks) == 8
         for block in blocks:
@@ -58,17 +59,16 @@ def test_each_block_starts_as_the_identity():
 def test_the_variance_stays_of_order_1_through_depth():
     """Were a block's last convolution not at 0, each would add a variance of 1 / depth to one of 1."""
     torch.manual_seed(0)
-    generator = r3gan.Generator((3, 64, 64), 64, width=64, max_width=64, blocks=4)
-    discriminator = r3gan.Discriminator((3, 64, 64), width=64, max_width=64, blocks=4)
+    generator = r3gan.Generator((3, 16, 16), 64, width=64, blocks=5)
+    discriminator = r3gan.Discriminator((3, 16, 16), width=64, blocks=5)
     for network in (generator, discriminator):
         for block in (module for module in network.modules() if isinstance(module, r3gan.Block)):
             layers = copy.deepcopy(block.layers)
             r3gan._initialised(layers[-1])
-            added = layers(torch.randn(16, 64, 16, 16))[..., 2:-2, 2:-2]  # beyond the border all is 0
-            assert added.std().item() == pytest.approx(20**-0.5, rel=0.15)
-    images = generator(torch.randn(32, 64))
-    assert 0.3 < images.std() < 3
-    plain = torch.randn(64, 3, 1, 1).expand(64, 3, 64, 64)  # of noise, resampling leaves little
+            added = layers(torch.randn(16, 64, 8, 8))[..., 1:-1, 1:-1]  # beyond the border all is 0
+            assert added.std().item() == pytest.approx(10**-0.5, rel=0.15)
+    assert 0.3 < generator(torch.randn(64, 64)).std() < 3
+    plain = torch.randn(64, 3, 1, 1).expand(64, 3, 16, 16)  # of noise, resampling leaves little
     assert 0.3 < discriminator(plain).std() < 3
 
 
@@ -93,6 +93,9 @@ def test_sizes_that_cannot_be_done_are_told():
         r3gan.Discriminator((2,))
     with pytest.raises(ValueError, match=r"width of 12 \* expansion=2 should be a multiple of group_width=16"):
         r3gan.Discriminator((1, 8, 8), width=12)
+    for patch in (0, 3, 4):
+        with pytest.raises(ValueError, match=f"patch={patch} should be 1, 2, 4"):
+            r3gan.Discriminator((1, 8, 8), patch=patch)
 
 
 def test_resampling_is_bilinear_and_adjoint():

@@ -3,13 +3,13 @@
 Residual blocks without normalisation, initialised so that each starts as the identity, between bilinear resampling.
 Made for the paper's loss: ``loss=relativistic penalty=r1r2``. The published code is brownvc/R3GAN, ``Networks.py``.
 
-A stage is one size of the image. ``width`` maps at full size, twice as many at each halving, ``max_width`` at most;
+A stage is one size of the image. ``width`` maps in the largest, twice as many at each halving, ``max_width`` at most;
 ``blocks`` residual blocks a stage; ``expansion`` times as many maps within a block; grouped convolutions of
 ``group_width`` maps a group. In the paper z has 64 dimensions, blocks are 2, expansion 2 and group_width 16; CIFAR-10
 has width 768, FFHQ at 64x64 width 384 and max_width 768.
 
-Not in the paper, for a CPU: with ``patch`` the networks see ``patch`` x ``patch`` pixels as one place of so many times
-the channels. The largest stage is then gone, and most of the time with it.
+Not in the paper, and for a CPU: ``patch`` x ``patch`` pixels are one place to the networks, of so many times the
+channels. At 2 instead of the paper's 1 the largest stage is gone, and with it most of the time.
 
 With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument: embedded and put beside z in
 the generator, and in the discriminator the logit is the scaled product of image features and label embedding.
@@ -93,12 +93,12 @@ class Generator(nn.Module):
         self,
         image_shape: Sequence[int],
         z_dim: int,
-        width: int = 16,
+        width: int = 32,
         max_width: int = 64,
         blocks: int = 1,
         expansion: int = 2,
         group_width: int = 16,
-        patch: int = 1,
+        patch: int = 2,
         classes: int = 0,
     ) -> None:
         super().__init__()
@@ -130,12 +130,12 @@ class Discriminator(nn.Module):
     def __init__(
         self,
         image_shape: Sequence[int],
-        width: int = 16,
+        width: int = 32,
         max_width: int = 64,
         blocks: int = 1,
         expansion: int = 2,
         group_width: int = 16,
-        patch: int = 1,
+        patch: int = 2,
         classes: int = 0,
     ) -> None:
         super().__init__()

@@ -139,7 +139,7 @@ class Generator(nn.Module):
         self,
         image_shape: Sequence[int],
         z_dim: int,
-        width: int = 32,
+        width: int = 16,
         max_width: int = 128,
         mapping_layers: int = 4,
         classes: int = 0,
@@ -202,7 +202,7 @@ class Discriminator(nn.Module):
     As that looks at the batch, a logit is no function of its image alone.
     """
 
-    def __init__(self, image_shape: Sequence[int], width: int = 32, max_width: int = 128, classes: int = 0) -> None:
+    def __init__(self, image_shape: Sequence[int], width: int = 16, max_width: int = 128, classes: int = 0) -> None:
         super().__init__()
         sizes = pyramid(image_shape, "stylegan2")
         widths = [min(width << halvings, max_width) for halvings in range(len(sizes))]
