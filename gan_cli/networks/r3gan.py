@@ -51,7 +51,7 @@ class Block(nn.Module):
     def __init__(self, width: int, expansion: int, group_width: int, depth: int) -> None:
         super().__init__()
         inner = width * expansion
-        if inner % group_width:
+        if group_width < 1 or inner % group_width:
             raise ValueError(
                 f"a width of {width} * expansion={expansion} should be a multiple of group_width={group_width}"
             )

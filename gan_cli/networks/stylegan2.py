@@ -145,6 +145,8 @@ class Generator(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
+        if mapping_layers < 1:
+            raise ValueError(f"mapping_layers={mapping_layers} should be 1 or more")
         sizes = pyramid(image_shape, "stylegan2")
         widths = [min(width << halvings, max_width) for halvings in range(len(sizes))]
         self.embed = nn.Embedding(classes, z_dim) if classes else None
