@@ -76,7 +76,7 @@ class TrainConfig:
     samples: int = key(64, "images in a sample grid", at_least=1, at_most=10_000)
     keep: int | None = key(5, "newest checkpoints that stay, besides the best; null: all", at_least=2)
     eval_every: int | None = key(
-        None, "steps between Fréchet distances; keeps checkpoints/best; null: never", at_least=1
+        None, "steps between scores (Fréchet, modes, JSD); keeps checkpoints/best; null: never", at_least=1
     )
     on_nonfinite: str = key(
         "rollback", "rollback: to the last checkpoint, at half the rates, once; or stop", choices=("rollback", "stop")

@@ -262,7 +262,7 @@ def main() -> None:
     """Run everything and write docs/theory.md."""
     optima = [near_optimal(mean, std) for mean, std in PAIRS]
     save(draw_optima(optima), "theory_optimum.webp")
-    ordinary, frozen = saturation(frozen=False, steps=1000, every=20), saturation(frozen=True, steps=300, every=10)
+    ordinary, frozen = saturation(frozen=False, steps=1000, every=20), saturation(frozen=True, steps=1000, every=20)
     save(draw_saturation(ordinary, frozen), "theory_saturation.webp")
     runs = {k: [divergences(k, seed) for seed in SEEDS] for k in KS}
     save(draw_k(runs), "theory_k.webp")

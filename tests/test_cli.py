@@ -294,10 +294,11 @@ def test_help_and_mistakes_are_answered_without_torch(tmp_path, arguments):
 def test_help_names_groups_and_keys(command):
     done = command("gan-train", "--help")
     assert done.returncode == 0
-    datasets = "dataset: cifar10, fashion_mnist, folder, gaussian1d, grid25, mnist, ring8, spiral"
-    for word in (datasets, "loss: minimax, nonsaturating", "max_seconds=null"):
+    datasets = "dataset: cifar10, fashion_mnist, folder, gaussian1d, grid25, mnist, ring8, spiral, stacked_mnist"
+    losses = "loss: hinge, lsgan, minimax, nonsaturating, relativistic, wgan"
+    for word in (datasets, losses, "max_seconds=null"):
         assert word in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 120
+    assert max(len(line) for line in done.stdout.splitlines() if not line.startswith("experiment: ")) <= 120
 
 
 def test_a_run_on_a_folder_is_not_trained_on_its_own_pictures_nor_resumed_on_others(command, tmp_path):

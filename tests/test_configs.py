@@ -26,7 +26,7 @@ COUNTS = {
     "penalty": 8,
 }
 FILES = {str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml")}
-CHOICES = sorted(name for name in FILES if "/" in name and not name.startswith("augment/"))  # see test_augment.py
+CHOICES = sorted(name for name in FILES if "/" in name)
 
 
 def _compose(*overrides):
@@ -54,6 +54,7 @@ def test_every_choice_composes_and_binds(choice):
     assert build.loss(config["loss"])
     assert build.penalty(config["penalty"])
     assert build.optimizers(config["optimizer"])
+    assert (build.augment(config["augment"], (1, side, side)) is None) == (config["augment"]["_target_"] is None)
     build._check_types(config["dataset"], build._target(config["dataset"], "dataset"), "dataset")
     if group == "experiment":
         assert config != _compose(), "no effect: is its '# @package _global_' missing?"

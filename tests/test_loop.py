@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from gan_cli import checkpoint, files, loop, losses, penalties, retry, stats
+from gan_cli.augment import Augment
 from gan_cli.errors import TrainingDiverged
 from gan_cli.networks import conv, maxout, mlp
 from gan_cli.optimizers import AnnealedSGD
@@ -138,8 +139,8 @@ def test_a_lazy_penalty_is_taken_every_interval_and_weighs_as_much_more(tiny, tm
     _train(tiny, tmp_path, steps=10, penalty=penalty, penalty_interval=4)
     assert calls == [((16, 1, 8, 8), (16, 1, 8, 8))] * 2
 
-    def constant(discriminator, real, fake):  # pushes D's last bias, and nothing else, by its weight
-        return next(reversed(list(discriminator.parameters()))).expand(len(real))
+    def constant(discriminator, real, fake):  # its gradient in D's last bias is 1, whatever the other weights are
+        return discriminator(torch.zeros_like(real))
 
     def flat(real_logits, fake_logits):
         return 0 * real_logits, 0 * fake_logits
@@ -674,3 +675,49 @@ def test_compiled_networks_train_to_the_same_weights(tiny, tmp_path):
         weights, same = (torch.cat([saved[name].flatten() for name in names]) for saved in (plain, compiled))
         # Rounded otherwise, a unit at its kink may fall on the other side of it: 1e-5 would be too strict.
         assert (same - weights).norm() < 1e-4 * weights.norm()
+
+
+def test_what_d_sees_is_augmented_and_its_memory_goes_on_with_a_resumed_run(tiny, tmp_path):
+    seen = []
+
+    class Darker(Augment):
+        """Takes off a little more at each observation."""
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("shift", torch.zeros(()))
+
+        def forward(self, images):
+            seen.append((images.detach(), self.shift.clone()))
+            return images - self.shift
+
+        def observe(self, real_logits):
+            assert real_logits.shape == (16,) and not real_logits.requires_grad
+            self.shift += 0.125
+
+    given = {"penalty": penalties.LeCam(), "k": 2}
+    _train(tiny, tmp_path / "whole", steps=6, augment=Darker(), **given)
+    assert len(seen) == 6 * (2 * (2 + 2) + 1), "real and fake in D's steps, once more in the penalty, fake in G's"
+    shifts = [shift.item() for _, shift in seen]
+    assert shifts == sorted(shifts) and shifts[-1] == 12 * 0.125
+    assert {"augment.shift", "penalty.means"} <= load_file(checkpoint.read(tmp_path / "whole").path).keys()
+
+    for steps, resume in ((3, None), (6, "parts")):
+        given = {"penalty": penalties.LeCam(), "k": 2, "resume": resume and checkpoint.read(tmp_path / resume)}
+        _train(tiny, tmp_path / "parts", steps=steps, augment=Darker(), **given)
+    whole, parts = (load_file(checkpoint.read(tmp_path / run).path) for run in ("whole", "parts"))
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+def test_weights_are_clipped_after_each_update_of_d(tiny, tmp_path, update):
+    _train(
+        tiny, tmp_path, steps=3, update=update, make_optimizer=partial(torch.optim.RMSprop, lr=0.1), weight_clip=0.01
+    )
+    weights = load_file(checkpoint.read(tmp_path).path)
+    largest = {
+        part: max(v.abs().max() for k, v in weights.items() if k.startswith(part + "."))
+        for part in ("generator", "discriminator")
+    }
+    assert largest["discriminator"] == pytest.approx(0.01)
+    assert largest["generator"] > 0.02

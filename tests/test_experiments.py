@@ -1,0 +1,46 @@
+"""Every shipped experiment trains for a few steps, from its YAML to its pictures."""
+
+import pytest
+import torch
+from conftest import CONFIGS
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from PIL import Image
+
+from gan_cli import checkpoint, sample, train
+
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of 20 colour images in two subfolders."""
+    root = tmp_path_factory.mktemp("pictures")
+    for i in range(20):
+        path = root / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (70, 66), (12 * i, 255 - 12 * i, 100)).save(path)
+    return root
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_trains_for_two_steps_and_is_sampled_from(name, pictures, tmp_path):
+    with initialize_config_module("gan_cli.configs", version_base="1.3"):
+        config = OmegaConf.to_container(compose("train", [f"experiment={name}"]), resolve=True)
+    config |= {"steps": 2, "batch_size": 4, "samples": 4, "log_every": 1, "eval_every": None, "device": "cpu"}
+    if "root" in config["dataset"] and config["dataset"]["_target_"].endswith("folder"):
+        config["dataset"] |= {"root": str(pictures)}
+    if "stacked" in config["dataset"]["_target_"]:
+        config["dataset"] |= {"n": 64}
+    outcome = train.run(config, [], tmp_path)
+    assert outcome.step == 2
+    assert all(torch.isfinite(torch.tensor(value)) for value in outcome.metrics.values())
+    assert {path.name for path in (tmp_path / "samples").iterdir()} >= {"00000000.png", "00000002.png"}
+    assert sample.load_generator(checkpoint.read(tmp_path))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_s_header_names_its_command_and_its_source(name):
+    header = [line for line in (CONFIGS / f"experiment/{name}.yaml").read_text().splitlines() if line.startswith("#")]
+    assert header[0] == "# @package _global_"
+    assert any(line.startswith(f"#   gan-train experiment={name}") for line in header)
