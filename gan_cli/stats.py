@@ -22,6 +22,10 @@ LOSSES = ("loss_d", "loss_g")
 TICK = ("seconds", "images_per_second", *LOSSES, "d_real", "d_fake", "value")  # numbers that every record has
 SCORES = {  # how they are shown while a run goes on
     "frechet": "Fréchet {:.1f}",
+    "precision": "precision {:.2f}",
+    "recall": "recall {:.2f}",
+    "class_kl": "KL {:.3f}",
+    "classes_hit": "classes {:.0f}",
     "jsd": "JSD {:.4f}",
     "d_error": "|D - 1/2| {:.3f}",
     "modes": "modes {:.0f}",

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_cli.files import write_atomic
-from gan_cli.stats import mean_std, read_metrics
+from gan_cli.stats import SCORES, mean_std, read_metrics
 
-METRICS = ("value", "loss_d", "loss_g", "d_real", "d_fake", "images_per_second")
+METRICS = ("value", "loss_d", "loss_g", "d_real", "d_fake", "images_per_second")  # that every run has
 
 
 @dataclass(frozen=True)
 class Row:
-    """One combination: its overrides, how many of its runs finished, and (mean, std) of each metric's last value."""
+    """One combination: its overrides, how many of its runs finished, and (mean, std) of each metric's last value.
+
+    The metrics are :data:`METRICS` and before them the scores that all of the finished runs have.
+    """
 
     choices: dict[str, str]
     finished: int
@@ -46,15 +49,22 @@ def collect(runs: Sequence[Run]) -> list[Row]:
 
 def _row(choices: dict[str, str], runs: Sequence[Run]) -> Row:
     last = [rows[-1] for run in runs if run.finished and (rows := read_metrics(run.folder))]
-    metrics = {name: mean_std(row[name] for row in last) for name in METRICS} if last else {}
+    shared = [name for name in (*SCORES, *METRICS) if last and all(name in row for row in last)]
+    metrics = {name: mean_std(row[name] for row in last) for name in shared}
     return Row(choices, len(last), len(runs), metrics)
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """The metrics of all rows together, in their order."""
+    return [name for name in (*SCORES, *METRICS) if name in METRICS or any(name in row.metrics for row in rows)]
 
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as text, columns aligned."""
-    head = [*rows[0].choices, "runs", *METRICS]
+    names = _columns(rows)
+    head = [*rows[0].choices, "runs", *names]
     body = [
-        [*row.choices.values(), f"{row.finished}/{row.runs}", *(_cell(row, name) for name in METRICS)] for row in rows
+        [*row.choices.values(), f"{row.finished}/{row.runs}", *(_cell(row, name) for name in names)] for row in rows
     ]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
     return "\n".join(
@@ -72,11 +82,11 @@ def _cell(row: Row, name: str) -> str:
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write the rows to ``path``: the choices, ``finished``, ``runs``, then ``<metric>_mean`` and ``<metric>_std``."""
-    text = io.StringIO()
+    text, names = io.StringIO(), _columns(rows)
     writer = csv.writer(text, lineterminator="\n")
-    columns = [f"{name}_{kind}" for name in METRICS for kind in ("mean", "std")]
+    columns = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
     writer.writerow([*rows[0].choices, "finished", "runs", *columns])
     for row in rows:
-        values = [v for name in METRICS for v in row.metrics.get(name, (None, None))]
+        values = [v for name in names for v in row.metrics.get(name, (None, None))]
         writer.writerow([*row.choices.values(), row.finished, row.runs, *("" if v is None else v for v in values)])
     write_atomic(path, text.getvalue().encode())

@@ -249,8 +249,8 @@ def test_a_run_that_is_ended_while_its_disk_is_full_says_what_is_lost(tmp_path, 
 
 def test_an_evaluated_run_keeps_its_best(command, tmp_path):
     """The Fréchet distance while it trains; few images, so that it doesn't take long."""
-    script = "from gan_cli import cli\nfrom gan_cli.metrics import quality\nwhole = quality.digit_frechet\n"
-    script += "quality.digit_frechet = lambda real, p, z: whole(real[:300], p, z, n=200)\ncli.train()"
+    script = "from gan_cli import cli\nfrom gan_cli.metrics import quality\nwhole = quality.digit_scores\n"
+    script += "quality.digit_scores = lambda real, *noise: whole(real[:300], *noise, n=200)\ncli.train()"
     arguments = [sys.executable, "-c", script, *SMALL, "steps=20", "eval_every=10", "run_dir=run"]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, env={**os.environ})
     assert done.returncode == 0, done.stderr

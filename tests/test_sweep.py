@@ -36,3 +36,17 @@ def test_a_sweep_over_seeds_alone_is_one_row(tmp_path):
     assert (row.choices, row.runs) == ({}, 3)
     sweep.write_csv([row], tmp_path / "results.csv")
     assert (tmp_path / "results.csv").read_text().splitlines()[1].startswith("3,3,0.5,0.0,")
+
+
+def test_scores_come_first_where_runs_have_them(tmp_path):
+    scored = [sweep.Run({"k": "1", "seed": str(i)}, _run(tmp_path, str(i), frechet=7.0 + i), True) for i in range(2)]
+    rows = sweep.collect([*scored, sweep.Run({"k": "2", "seed": "0"}, _run(tmp_path, "plain"), True)])
+    assert rows[0].metrics["frechet"] == (7.5, math.sqrt(0.5))
+    head, first, second = sweep.table(rows).splitlines()
+    assert head.split()[:4] == ["k", "runs", "frechet", "value"]
+    assert first.split()[2:5] == ["7.500", "±", "0.707"]
+    assert second.split()[2] == "-"
+    sweep.write_csv(rows, tmp_path / "results.csv")
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert lines[0].startswith("k,finished,runs,frechet_mean,frechet_std,value_mean")
+    assert lines[2].startswith("2,1,1,,,0.5")

@@ -14,6 +14,7 @@ from gan_cli.metrics.classifier import mnist_features
 from gan_cli.metrics.extractor import extractor_for
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.modes import class_shares, label_modes, modes
+from gan_cli.metrics.precision_recall import precision_recall
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -26,7 +27,7 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_di
     if isinstance(dataset, Dataset) and dataset.class_names == STACKS:
         return stack_modes(dataset, prior, z_dim, classes)
     if isinstance(dataset, Dataset):
-        return digit_frechet(dataset.images, prior, z_dim, classes)
+        return digit_scores(dataset.images, prior, z_dim, classes)
     if dataset.mixture is None:
         raise UserError("there is no score for points of no known mixture: leave eval_every out")
     if dataset.image_shape == (1,):
@@ -34,11 +35,12 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_di
     return mode_counts(dataset.mixture, prior, z_dim)
 
 
-def digit_frechet(real: Tensor, prior: str, z_dim: int, classes: int = 0, n: int = 10_000) -> Evaluate:
-    """A function: generator -> ``{"frechet": its Fréchet distance}``, by the shipped digit classifier's 128 features.
+def digit_scores(real: Tensor, prior: str, z_dim: int, classes: int = 0, n: int = 10_000) -> Evaluate:
+    """A function: generator -> ``frechet``, ``precision``, ``recall``, by the shipped digit classifier's 128 features.
 
     ``real`` are all the images to compare with, uint8 ``[N, 1, 28, 28]``; their features are taken once, here. The
-    ``n`` samples are those of seed 0. UserError for images of another shape, which the classifier can't judge.
+    ``n`` samples are those of seed 0; precision and recall (k = 3) compare them with ``n`` of the real. UserError for
+    images of another shape, which the classifier can't judge.
     """
     if tuple(real.shape[1:]) != (1, 28, 28):
         raise UserError(
@@ -46,10 +48,12 @@ def digit_frechet(real: Tensor, prior: str, z_dim: int, classes: int = 0, n: int
         )
     real_features, latents = mnist_features(real), images.latents(prior, n, z_dim, seed=0)
     labels = torch.arange(n) % classes if classes else None
+    some = real_features[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[:n]]
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        fake = torch.cat(list(images.generate(generator, latents, labels=labels)))
-        return {"frechet": frechet_distance(real_features, mnist_features(fake))}
+        features = mnist_features(torch.cat(list(images.generate(generator, latents, labels=labels))))
+        precision, recall = precision_recall(some, features)
+        return {"frechet": frechet_distance(real_features, features), "precision": precision, "recall": recall}
 
     return evaluate
 
