@@ -15,7 +15,7 @@ COUNTS = {
     ".": 3,
     "augment": 5,
     "dataset": 9,
-    "experiment": 11,
+    "experiment": 18,
     "loss": 6,
     "net": 12,
     "net/discriminator": 12,

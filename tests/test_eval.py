@@ -67,8 +67,9 @@ def test_the_command_measures_everything_and_says_with_what(command, digits, tmp
     run_dir = _save_run(tmp_path, node, (1, 28, 28))
     done = command("gan-eval", "ckpt=run", "n=64", "seed=5", "device=cpu")
     assert (done.returncode, done.stderr) == (0, "")
-    title, head, *rows, warning, where = done.stdout.splitlines()
+    title, head, *rows, skipped, warning, where = done.stdout.splitlines()
     assert title == "step 7, ema weights, seed 5"
+    assert skipped == "skipped label_accuracy: needs a conditional generator"
     assert head.split("  ")[0] == "metric"
     found = json.loads((run_dir / "eval.json").read_text())
     assert [row.split()[0] for row in rows] == list(found)
