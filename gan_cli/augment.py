@@ -104,7 +104,7 @@ class DiffAugment(Augment):
     """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): the operations of ``policy``, one after the other.
 
     Of ``flip``, ``brightness``, ``saturation``, ``contrast``, ``translation``, ``cutout``, and the paper's word
-    ``color`` for the second to fourth. All are applied to every image. ValueError on another word.
+    ``color`` for the second to fourth. All are applied to every image. ValueError on another word, or one said twice.
     """
 
     def __init__(self, policy: Sequence[str] = ("color", "translation", "cutout")) -> None:
@@ -112,6 +112,8 @@ class DiffAugment(Augment):
         words = [policy] if isinstance(policy, str) else list(policy)
         if unknown := [word for word in words if word not in OPERATIONS]:
             raise ValueError(f"no operation {unknown[0]!r}: policy is a list of {', '.join(OPERATIONS)}")
+        if len(set(words)) < len(words):
+            raise ValueError(f"policy={words} names an operation twice")
         self._operations = [operation for word in words for operation in OPERATIONS[word]]
 
     def forward(self, images: Tensor) -> Tensor:

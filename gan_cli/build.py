@@ -29,7 +29,6 @@ PAIR = ("generator", "discriminator")
 GROUPS = ("dataset", "net", "loss", "penalty", "augment", "optimizer")
 MOST_PARAMETERS = 2_000  # tensors in a network: the header of a checkpoint with two such has 3 of its 4 MiB
 MOST_LATENTS = 65_536  # dimensions of z
-MOST_CLASSES = 100_000
 GRADIENT_PENALTIES = frozenset({"r1", "r2", "r1r2", "gradient_penalty", "dragan"})
 NOT_LIPSCHITZ = (GRADIENT_PENALTIES - {"gradient_penalty"}) | {"LeCam", "None"}  # of the penalties shipped
 COPIES = 4  # of the weights in training: themselves, gradients, two of Adam's
@@ -69,6 +68,8 @@ def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[s
         package = target.split(".")[0]
         shipped = target in shipped_targets(group) and any(node is place for place in own)
         if not shipped and not (package in trust and _defined_in(target, package)):
+            if package == __name__.split(".")[0]:
+                raise UserError(f"{source} names {target}, which is no {group} of gan-cli's; it is not to be trusted")
             raise UserError(
                 f"{source} names {target}, which is not part of gan-cli; if you trust it: trust=[{package}]"
             )
@@ -115,6 +116,8 @@ def _check_types(node: Mapping[str, Any], target: Callable[..., Any], group: str
 def _instantiate(node: Any, group: str, **facts: Any) -> Any:
     """The object that a group's ``node`` names, given ``facts`` besides. UserError where they don't fit."""
     _check_types(node, _target(node, group), group)
+    if internal := [name for name in node if name.startswith("_") and name not in ("_target_", "_partial_")]:
+        raise UserError(f"{group}: gan-cli takes no {internal[0]}; name the options by their names")
     try:
         return instantiate(dict(node), _convert_="all", **facts)
     except (InstantiationException, OmegaConfBaseException) as error:
@@ -188,11 +191,14 @@ def noise(net: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def saved_classes(config: Mapping[str, Any], source: PurePath) -> int:
-    """How many classes the networks of a saved run are told of. UserError where ``source`` says no such number."""
-    classes = config.get("classes", 0)  # older files say nothing: they are unconditional
-    if type(classes) is not int or not 0 <= classes <= MOST_CLASSES:
-        raise UserError(f"{source} has classes={classes}: it should be a whole number, at most {MOST_CLASSES}")
-    return classes
+    """How many classes the networks of a saved run are told of. UserError where ``source`` has no list of names."""
+    names = config.get("class_names", [])  # older files say nothing: they are unconditional
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{source} should have its classes' names in a list, and has {str(names)[:80]}")
+    shape = config.get("image_shape")
+    if names and isinstance(shape, list) and len(shape) == 1:
+        raise UserError(f"{source} has classes of points, which gan-cli never writes; it is not to be trusted")
+    return len(names)
 
 
 def _whole(value: Any, name: str) -> int:
@@ -215,13 +221,21 @@ def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | 
     return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, shapes)
 
 
-def classes(config: Mapping[str, Any], class_names: Sequence[str]) -> int:
-    """How many classes the networks are told of: 0 unless ``conditional``. UserError where the data have no labels."""
-    if not config["conditional"]:
-        return 0
-    if len(class_names) < 2:
-        raise UserError("conditional=true needs labelled data: for a folder, one subfolder for each class")
-    return len(class_names)
+def class_names(conditional: bool, dataset: Dataset | Points) -> list[str]:
+    """The classes that the networks are told of, by name; none unless ``conditional``. UserError for other labels."""
+    if not conditional:
+        return []
+    if isinstance(dataset, Points):
+        raise UserError("conditional=true needs labels, and points have none: leave it out")
+    if dataset.labels is None or len(dataset.class_names) < 2:
+        raise UserError(
+            "conditional=true needs labels and the names of two classes or more: of a folder, two subfolders and no "
+            "image beside them"
+        )
+    lowest, highest = int(dataset.labels.min()), int(dataset.labels.max())
+    if not 0 <= lowest <= highest < len(dataset.class_names):
+        raise UserError(f"the data have labels from {lowest} to {highest}, and names for {len(dataset.class_names)}")
+    return list(dataset.class_names)
 
 
 def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
@@ -240,6 +254,8 @@ def _network(
     """A network that maps the first of ``shapes`` to the second: tried out, without numbers where it is one of ours."""
     wanted = _facts_wanted(node, facts, group)
     classes = facts.get("classes", 0)
+    if "classes" in node:
+        raise UserError(f"{group}.classes is the data's to say: leave it out, or add conditional=true")
     if classes and "classes" not in wanted:
         raise UserError(f"{group}: {node['_target_']} takes no labels; leave conditional=true out, or choose net=conv")
     if node["_target_"] in shipped_targets("net"):  # code of the user's own need not bear being built without numbers
@@ -360,28 +376,40 @@ def penalty(node: Mapping[str, Any]) -> Penalty:
     target = _target(settings, "penalty")
     if not (isinstance(target, type) and issubclass(target, nn.Module)):
         return Penalty(_bound(settings, "penalty"), interval, clip)
-    _check_options(settings, "penalty")
-    return Penalty(_instantiate(settings, "penalty"), interval, clip)
+    return Penalty(_whole_module(settings, "penalty"), interval, clip)
 
 
 def augment(node: Mapping[str, Any], image_shape: Sequence[int]) -> Augment | None:
     """What the discriminator's images go through, tried out on two of ``image_shape``; None for nothing."""
     if node.get("_target_", "") is None:
         return None
-    found = _instantiate(node, "augment")
+    found = _whole_module(node, "augment")
     if not isinstance(found, Augment):
         raise UserError(f"augment: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.augment.Augment")
     try:
-        shape = found(torch.zeros(2, *image_shape)).shape
+        shape = tuple(found(torch.zeros(2, *image_shape)).shape[1:])
     except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        raise UserError(f"augment fails on data of shape {list(image_shape)}: {one_line(error)}") from error
-    if shape[1:] != tuple(image_shape):
-        raise UserError(f"augment makes images of shape {list(shape[1:])} of {list(image_shape)}")
+        shape, reason = (), one_line(error)
+    else:
+        reason = f"it makes images of shape {list(shape)}"
+    if shape != tuple(image_shape) and len(image_shape) == 1:
+        raise UserError("this augmentation is for images, and the data are points: leave augment out")
+    if shape != tuple(image_shape):
+        raise UserError(f"augment fails on images of shape {list(image_shape)}: {reason}")
     return found
 
 
-def _bound(node: Mapping[str, Any], group: str) -> Callable[..., Any]:
+def _whole_module(node: Mapping[str, Any], group: str) -> nn.Module:
+    """The module that ``node`` names, built: neither a partial nor with options it doesn't know."""
+    if "_partial_" in node:
+        raise UserError(f"{group}: {node.get('_target_')} is a module: leave _partial_ out")
+    _check_options(node, group)
+    return _module(_instantiate(node, group), node, group)
+
+
+def _bound(node: Any, group: str) -> Callable[..., Any]:
     """A partial whose keywords its function has: a mistyped option must not wait for the first step to be found."""
+    _target(node, group)
     if node.get("_partial_") is not True:
         raise UserError(f"{group}: its YAML file needs a line _partial_: true")
     _check_options(node, group)
@@ -406,7 +434,7 @@ def optimizers(node: Mapping[str, Any]) -> tuple[Callable[..., Any], Callable[..
     makers = []
     for network in ("generator", "discriminator"):
         group = f"optimizer.{network}"
-        make = _instantiate(node.get(network), group)
+        make = _bound(node.get(network), group)
         dummy = nn.Parameter(torch.zeros(1))
         dummy.grad = torch.zeros(1)
         try:

@@ -283,8 +283,11 @@ def run(config: Mapping[str, Any]) -> str:
     if held_out is not None and len(held_out) < FEWEST:
         held_out = None
     prior, z_dim = build.noise(opened.config["net"])
-    classes = build.saved_classes(opened.config, opened.path)
-    labels = torch.arange(config["n"]) % classes if classes else None
+    labels = None
+    if classes := build.saved_classes(opened.config, opened.path):
+        if train.labels is None or int(train.labels.max()) >= classes:
+            raise UserError(f"{opened.path} draws by {classes} classes, which these data don't have")
+        labels = images.labels_like(train.labels, config["n"], config["seed"])
 
     def draw() -> Tensor:
         latents = images.latents(prior, config["n"], z_dim, config["seed"])

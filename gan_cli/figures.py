@@ -158,7 +158,7 @@ def drawing(
     UserError for points that neither a line nor a plane holds, and for what Figure 1 can't show.
     """
     if isinstance(dataset, Dataset):
-        images.check_grid(len(latents), dataset.image_shape)
+        images.check_grid(len(latents), dataset.image_shape, images.columns_of(labels))
         return images.grid_of(latents, labels)
     (d,) = dataset.image_shape
     if d == 2:

@@ -40,6 +40,17 @@ def class_rows(classes: Sequence[int], n: int) -> Tensor:
     return torch.tensor(classes).repeat_interleave(math.ceil(n / len(classes)))
 
 
+def columns_of(labels: Tensor | None) -> int | None:
+    """How many images a row has in a grid of :func:`class_rows`; None where that is for the grid to say."""
+    several = labels is not None and bool((labels != labels[0]).any())
+    return int((labels == labels[0]).sum()) if labels is not None and several else None
+
+
+def labels_like(known: Tensor, n: int, seed: int) -> Tensor:
+    """``n`` labels drawn from those of the data, ``known``: what a conditional generator is asked for in tests."""
+    return known[torch.randint(len(known), (n,), generator=torch.Generator().manual_seed(seed))]
+
+
 def block_size(batch_size: int) -> int:
     """``batch_size`` rounded up to whole passes of :data:`TILE`."""
     return math.ceil(batch_size / TILE) * TILE
@@ -133,9 +144,9 @@ def grid(batch: Tensor, columns: int | None = None) -> Image.Image:
 def grid_of(latents: Tensor, labels: Tensor | None = None) -> Callable[[int, nn.Module], Image.Image]:
     """A function: step, generator -> the grid of its images of these ``latents`` ``[N, z_dim]`` and ``labels`` ``[N]``.
 
-    With labels it has a row for each class.
+    With labels of several classes, one after the other, it has a row for each.
     """
-    columns = None if labels is None else int((labels == labels[0]).sum())
+    columns = columns_of(labels)
     return lambda step, generator: grid(torch.cat(list(generate(generator, latents, labels=labels))), columns)
 
 

@@ -117,6 +117,8 @@ def train(
     trainable_d = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
     run_g, run_d = (hardware.compiled(network, compile) for network in (generator, discriminator))
     data = dataset.examples.to(device) if hardware.holds(device, dataset.examples) else dataset.examples
+    if conditional and dataset.labels is None:
+        raise ValueError("conditional training needs a dataset with labels")
     labels = dataset.labels.to(data.device) if conditional and dataset.labels is not None else None
     draw = draw or images.grid_of(images.latents(prior, samples, z_dim, seed))
     start = resume.progress if resume else Progress()
@@ -193,10 +195,12 @@ def train(
     def housekeeping(finished: bool, stopping: bool) -> None:
         """Whatever is due after this step; all of it once ``finished``, a checkpoint at least when ``stopping``."""
         nonlocal window, metrics, ticked, best
-        scores: Mapping[str, float] = {}
+        scores, score = dict[str, float](), math.inf
         if evaluate and eval_every and (finished or step % eval_every == 0):
             with contextlib.suppress(Stopped), stop.at_once():
-                scores = {name: score for name, score in evaluate(average).items() if math.isfinite(score)}
+                found = evaluate(average)
+                scores = {name: value for name, value in found.items() if math.isfinite(value)}
+                score = scores.get(next(iter(found), ""), math.inf)
         if finished or scores or step % log_every == 0:
             now = Progress(step, sampler.position, stopwatch.seconds)
             rate = (now.images - ticked.images) / (now.seconds - ticked.seconds)
@@ -205,7 +209,7 @@ def train(
             log.add(metrics)
             display.tick(metrics)
             window, ticked = Window(), now
-        before, score = best, next(iter(scores.values()), math.inf)
+        before = best
         is_best = score < (math.inf if best is None else best)
         best = score if is_best else best
 

@@ -90,8 +90,6 @@ def run(config: Mapping[str, Any]) -> Path:
     opened = checkpoint.read(config["ckpt"])
     figure = config["figure"]
     classes = _classes(config["labels"], opened)
-    labels = images.class_rows(classes, config["n"]) if classes else None
-    n = config["n"] if labels is None else len(labels)
     name = "sample" if figure == "grid" else figure
     out = Path(os.path.expanduser(config["out"] or checkpoint.run_folder(opened.path) / f"{name}.png"))
     suffix = _checked_suffix(out)
@@ -103,15 +101,20 @@ def run(config: Mapping[str, Any]) -> Path:
     if len(opened.config["image_shape"]) == 1:
         if figure != "grid":
             raise UserError(f"figure={figure} shows images, and this generator makes points: leave figure out")
-        latents = images.latents(prior, n, z_dim, config["seed"])
+        latents = images.latents(prior, config["n"], z_dim, config["seed"])
         return _write_points(opened, generator, latents, out, suffix, config)
+    n = math.ceil(config["n"] / figures.PATH_STEPS) if figure == "interpolation" else config["n"]
+    labels = images.class_rows(classes, n) if classes else None
+    if labels is not None and figure != "interpolation" and not (figure == "grid" and suffix == ".png"):
+        labels = labels[:n]  # a row for each class matters to pictures of rows alone
+    n = n if labels is None else len(labels)
+    columns = images.columns_of(labels) if figure == "grid" else None
     if suffix == ".png":
-        columns = n // len(classes) if classes and figure == "grid" else None
-        images.check_grid(n * IMAGES_A_SAMPLE[figure], opened.config["image_shape"], columns)
+        drawn = n * figures.PATH_STEPS if figure == "interpolation" else n
+        images.check_grid(drawn * IMAGES_A_SAMPLE[figure], opened.config["image_shape"], columns)
     if figure == "interpolation":
-        pairs = images.latents(prior, 2 * math.ceil(n / figures.PATH_STEPS), z_dim, config["seed"])
-        rows = images.class_rows(classes, len(pairs) // 2)[: len(pairs) // 2] if classes else None
-        figures.write_interpolation(generator, pairs[::2], pairs[1::2], out, prior, rows)
+        pairs = images.latents(prior, 2 * n, z_dim, config["seed"])
+        figures.write_interpolation(generator, pairs[::2], pairs[1::2], out, prior, labels)
         return out
     latents = images.latents(prior, n, z_dim, config["seed"])
     blocks = tqdm(
@@ -130,7 +133,8 @@ def run(config: Mapping[str, Any]) -> Path:
         images.write_npz(torch.cat(list(blocks)), out, labels)
     else:
         for i, image in enumerate(image for block in blocks for image in block):
-            images.write_png(images.to_pil(image), out / f"{i:06d}.png")
+            of_class = "" if labels is None else f"-class{labels[i]}"
+            images.write_png(images.to_pil(image), out / f"{i:06d}{of_class}.png")
     return out
 
 

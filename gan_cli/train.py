@@ -43,6 +43,9 @@ MAY_CHANGE = frozenset(
     }
 )
 
+# What runs had, whose files are from before these keys.
+BEFORE: Mapping[str, Any] = {"conditional": False, "augment": {"_target_": None}, "update": "alternating"}
+
 
 def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:
     """Train as ``config`` (plain data, resolved) says and write ``run_dir``.
@@ -95,25 +98,29 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     build.image_shape(dataset.image_shape, "the dataset")
     penalty, penalty_interval, weight_clip = build.penalty(config["penalty"])
     augment = build.augment(config["augment"], dataset.image_shape)
-    classes = build.classes(config, dataset.class_names if isinstance(dataset, Dataset) else ())
+    class_names = build.class_names(config["conditional"], dataset)
+    classes = len(class_names)
+    if resume and class_names != resume.config.get("class_names", []):
+        raise UserError("the data has changed: its classes are not those of the run; put it back as it was")
     make_optimizer_g, make_optimizer_d = build.optimizers(config["optimizer"])
     if networks is None:
         facts = {**dataset.facts, "classes": classes}
         networks = build.generator(config["net"], facts), build.discriminator(config["net"], facts)
     generator, discriminator = networks
     build.check_batch_size(config["batch_size"], generator, discriminator)
+    loss = build.loss(config["loss"])
     for line in build.unsound(config, discriminator):
         log.warning(line)
-    loss = build.loss(config["loss"])
-    labels = images.class_rows(range(classes), config["samples"]) if classes else None
+    labels = images.class_rows(range(min(classes, config["samples"])), config["samples"]) if classes else None
     n = config["samples"] if labels is None else len(labels)
     draw = figures.drawing(dataset, discriminator, prior, images.latents(prior, n, z_dim, config["seed"]), labels)
-    evaluate = quality.scores(dataset, discriminator, prior, z_dim, classes) if config["eval_every"] else None
+    conditional = config["conditional"]
+    evaluate = quality.scores(dataset, discriminator, prior, z_dim, conditional) if config["eval_every"] else None
     saved_config = {
         **config,
         "image_shape": list(dataset.image_shape),
         "examples": len(dataset),
-        "classes": classes,
+        "class_names": class_names,
     }
     checkpoint.save_config(run_dir, saved_config)
     hardware.prepare(device)
@@ -137,7 +144,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
         penalty_interval=penalty_interval,
         weight_clip=weight_clip,
         augment=augment,
-        conditional=config["conditional"],
+        conditional=conditional,
         lr_decay_after=config["lr_decay_after"],
         ema_half_life=config["ema"]["half_life"],
         ema_ramp=config["ema"]["ramp"],
@@ -183,7 +190,7 @@ def _to_resume(resume: str | None, run_dir: Path) -> Checkpoint | None:
 
 def _resumed(config: Mapping[str, Any], resume: Checkpoint, overridden: Sequence[str]) -> dict[str, Any]:
     """The configuration of the run in ``resume``, with what the command line changes of it. UserError if it mustn't."""
-    resumed = {name: resume.config.get(name, value) for name, value in config.items()}
+    resumed = {name: resume.config.get(name, BEFORE.get(name, value)) for name, value in config.items()}
     for name in config if "experiment" in overridden else overridden:
         if name in MAY_CHANGE:
             resumed[name] = config[name]

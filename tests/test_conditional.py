@@ -1,6 +1,8 @@
 """Labels: from the data to both networks, into checkpoints, and back by class."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from gan_cli import build, checkpoint, evaluate, images, loop, losses, penalties, sample
-from gan_cli.data import Dataset
+from gan_cli.data import Dataset, Points
 from gan_cli.data.folder import folder
 from gan_cli.errors import UserError
 
@@ -82,6 +84,24 @@ def test_labels_in_rows():
     assert images.class_rows([3, 1], 5).tolist() == [3, 3, 3, 1, 1, 1]
     picture = images.grid_of(torch.zeros(6, 2), images.class_rows([3, 1], 5))(0, _Generator())
     assert picture.size == (3 * 66 + 2, 2 * 66 + 2), "two rows of three images of 64 pixels"
+    assert images.grid_of(torch.zeros(4, 2), images.class_rows([3], 4))(0, _Generator()).size == (2 * 66 + 2,) * 2
+    drawn = images.labels_like(torch.tensor([1, 1, 1, 3]), 4000, seed=0)
+    assert set(drawn.tolist()) == {1, 3} and 2850 < (drawn == 1).sum() < 3150
+
+
+def test_a_run_goes_on_only_with_its_own_classes(command, tmp_path):
+    for name in "ab":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("L", (8, 8), 60 * i).save(tmp_path / "data" / name / f"{i}.png")
+    data = ["dataset=folder", "dataset.root=data", "dataset.size=8", "dataset.channels=1", "conditional=true"]
+    small = ["batch_size=4", "samples=4", "device=cpu"]
+    assert command("gan-train", *data, *small, "steps=2", "run_dir=run").returncode == 0
+    (tmp_path / "data" / "a").rename(tmp_path / "data" / "z")
+    other = command("gan-train", "resume=run", "steps=4")
+    assert other.returncode == 2 and "classes are not those of the run" in other.stderr
+    shutil.rmtree(tmp_path / "data" / "z")
+    assert "the data has changed" in command("gan-train", "resume=run", "steps=4").stderr
 
 
 def test_the_commands_draw_by_class(command, tmp_path):
@@ -89,7 +109,7 @@ def test_the_commands_draw_by_class(command, tmp_path):
     trained = command("gan-train", "dataset.limit=500", *options)
     assert trained.returncode == 0, trained.stderr
     config = checkpoint.read(tmp_path / "run").config
-    assert (config["conditional"], config["classes"]) == (True, 10)
+    assert (config["conditional"], config["class_names"]) == (True, list("0123456789"))
     with Image.open(tmp_path / "run" / "samples" / "00000000.png") as grid:
         assert grid.size == (2 * 58 + 2, 10 * 58 + 2)
 
@@ -98,8 +118,11 @@ def test_the_commands_draw_by_class(command, tmp_path):
     drawn = command("gan-sample", "ckpt=run", "n=5", "labels=[7,2]", "out=s.npz")
     assert drawn.returncode == 0, drawn.stderr
     with np.load(tmp_path / "s.npz") as arrays:
-        assert arrays["labels"].tolist() == [7, 7, 7, 2, 2, 2]
-        assert arrays["images"].shape == (6, 28, 28, 1)
+        assert arrays["labels"].tolist() == [7, 7, 7, 2, 2]
+        assert arrays["images"].shape == (5, 28, 28, 1)
+    assert command("gan-sample", "ckpt=run", "n=3", "labels=[7,2]", "out=pngs").returncode == 0
+    names = sorted(path.name for path in (tmp_path / "pngs").iterdir())
+    assert names == ["000000-class7.png", "000001-class7.png", "000002-class2.png"]
     wrong = command("gan-sample", "ckpt=run", "labels=[10]")
     assert wrong.returncode == 2 and "classes from 0 to 9" in wrong.stderr
     for figure in ("interpolation", "grid"):
@@ -124,17 +147,31 @@ def test_label_accuracy_is_that_of_the_classes_asked_for(graded):
 
 
 def test_what_cannot_be_conditional_gets_one_line(graded, tmp_path):
-    assert build.classes({"conditional": False}, ()) == 0
-    with pytest.raises(UserError, match="one subfolder for each class"):
-        build.classes({"conditional": True}, ())
+    assert build.class_names(False, graded) == []
+    assert build.class_names(True, graded) == list("abcd")
+    for data, message in [
+        (Points(torch.zeros(4, 2)), "points have none"),
+        (replace(graded, labels=None), "two subfolders"),
+        (replace(graded, class_names=()), "two subfolders"),
+        (replace(graded, class_names=("a", "b")), "labels from 0 to 3, and names for 2"),
+        (replace(graded, labels=graded.labels - 1), "labels from -1 to 2"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            build.class_names(True, data)
+    with pytest.raises(ValueError, match="needs a dataset with labels"):
+        _train(replace(graded, labels=None), tmp_path / "unlabelled")
     node = {"_target_": "gan_cli.networks.maxout.Generator"}
     net = {"z_dim": 4, "prior": "normal", "generator": node}
     with pytest.raises(UserError, match="takes no labels"):
         build.generator(net, {"image_shape": (1, 8, 8), "classes": 4})
-    for classes in (-1, 2.5, True, 10**9, "many"):
-        with pytest.raises(UserError, match="classes="):
-            build.saved_classes({"classes": classes}, tmp_path)
-    opened = checkpoint.Checkpoint(tmp_path, checkpoint.Progress(), {"classes": 3}, {}, {})
+    with pytest.raises(UserError, match="is the data's to say"):
+        build.generator({**net, "generator": {**node, "classes": 4}}, {"image_shape": (1, 8, 8)})
+    for names in (4, "abcd", {"a": 1}, [1, 2], None):
+        with pytest.raises(UserError, match="names in a list"):
+            build.saved_classes({"class_names": names}, tmp_path)
+    with pytest.raises(UserError, match="classes of points"):
+        build.saved_classes({"class_names": ["a", "b"], "image_shape": [2]}, tmp_path)
+    opened = checkpoint.Checkpoint(tmp_path, checkpoint.Progress(), {"class_names": list("abc")}, {}, {})
     with pytest.raises(UserError, match="labels=.* should be classes"):
         sample._classes([0, 3], opened)
 

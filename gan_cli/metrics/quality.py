@@ -19,15 +19,18 @@ from gan_cli.metrics.precision_recall import precision_recall
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
-def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_dim: int, classes: int = 0) -> Evaluate:
+def scores(
+    dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_dim: int, conditional: bool = False
+) -> Evaluate:
     """What tells how good a generator for such data is, a function of the generator. UserError where nothing does.
 
-    A conditional generator is asked for each of its ``classes`` equally often.
+    A ``conditional`` generator is asked for each class as often as the data have it.
     """
+    known = dataset.labels if conditional else None
     if isinstance(dataset, Dataset) and dataset.class_names == STACKS:
-        return stack_modes(dataset, prior, z_dim, classes)
+        return stack_modes(dataset, prior, z_dim, known)
     if isinstance(dataset, Dataset):
-        return digit_scores(dataset.images, prior, z_dim, classes)
+        return digit_scores(dataset.images, prior, z_dim, known)
     if dataset.mixture is None:
         raise UserError("there is no score for points of no known mixture: leave eval_every out")
     if dataset.image_shape == (1,):
@@ -35,19 +38,19 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_di
     return mode_counts(dataset.mixture, prior, z_dim)
 
 
-def digit_scores(real: Tensor, prior: str, z_dim: int, classes: int = 0, n: int = 10_000) -> Evaluate:
+def digit_scores(real: Tensor, prior: str, z_dim: int, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``frechet``, ``precision``, ``recall``, by the shipped digit classifier's 128 features.
 
     ``real`` are all the images to compare with, uint8 ``[N, 1, 28, 28]``; their features are taken once, here. The
     ``n`` samples are those of seed 0; precision and recall (k = 3) compare them with ``n`` of the real. UserError for
-    images of another shape, which the classifier can't judge.
+    images of another shape, which the classifier can't judge. ``known`` labels are drawn from for a conditional one.
     """
     if tuple(real.shape[1:]) != (1, 28, 28):
         raise UserError(
             f"the digit classifier judges grey images of 28x28, not {list(real.shape[1:])}: leave eval_every out"
         )
     real_features, latents = mnist_features(real), images.latents(prior, n, z_dim, seed=0)
-    labels = torch.arange(n) % classes if classes else None
+    labels = None if known is None else images.labels_like(known, n, seed=0)
     some = real_features[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[:n]]
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
@@ -58,7 +61,7 @@ def digit_scores(real: Tensor, prior: str, z_dim: int, classes: int = 0, n: int 
     return evaluate
 
 
-def stack_modes(dataset: Dataset, prior: str, z_dim: int, classes: int = 0, n: int = 10_000) -> Evaluate:
+def stack_modes(dataset: Dataset, prior: str, z_dim: int, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``class_kl``, in nats, and ``classes_hit`` of 1000, for stacked digits.
 
     Of ``n`` samples of seed 0, each channel named by the shipped digit classifier; see :func:`label_modes`. A perfect
@@ -66,7 +69,7 @@ def stack_modes(dataset: Dataset, prior: str, z_dim: int, classes: int = 0, n: i
     """
     extractor = extractor_for(dataset.image_shape, torch.device("cpu"), dataset.class_names)
     shares, latents = class_shares(dataset), images.latents(prior, n, z_dim, seed=0)
-    asked = torch.arange(n) % classes if classes else None
+    asked = None if known is None else images.labels_like(known, n, seed=0)
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
         labels = torch.cat([extractor.labels(block) for block in images.generate(generator, latents, labels=asked)])
