@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
-from gan_cli import build, checkpoint, evaluate, images, loop, losses, penalties, sample
+from gan_cli import build, checkpoint, evaluate, images, loop, losses, penalties, sample, train
 from gan_cli.data import Dataset, Points
 from gan_cli.data.folder import folder
 from gan_cli.errors import UserError
@@ -187,3 +189,14 @@ def test_subfolders_are_the_classes_of_a_folder(tmp_path):
     assert [(shade > 100) for shade in shades] == found.labels.bool().tolist()
     Image.new("L", (4, 4), 0).save(tmp_path / "loose.png")
     assert folder(str(tmp_path), size=4, channels=1).labels is None
+
+
+@pytest.mark.parametrize(("key", "value"), [("conditional", True), ("augment", {"_target_": "gan_cli.augment.ADA"})])
+def test_a_run_from_before_a_key_keeps_what_it_had(tmp_path, key, value):
+    with initialize_config_module("gan_cli.configs", version_base="1.3"):
+        config = OmegaConf.to_container(compose("train", []), resolve=True)
+    older = {name: held for name, held in config.items() if name not in ("conditional", "augment")}
+    opened = checkpoint.Checkpoint(tmp_path, checkpoint.Progress(), older, {}, {})
+    assert train._resumed(config, opened, []) == config
+    with pytest.raises(UserError, match=f"{key} can't change"):
+        train._resumed({**config, key: value}, opened, [key])

@@ -40,7 +40,9 @@ def test_an_experiment_trains_for_two_steps_and_is_sampled_from(name, pictures, 
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_s_header_names_its_command_and_its_source(name):
+def test_an_experiment_s_header_names_its_command_what_to_expect_and_its_source(name):
     header = [line for line in (CONFIGS / f"experiment/{name}.yaml").read_text().splitlines() if line.startswith("#")]
     assert header[0] == "# @package _global_"
     assert any(line.startswith(f"#   gan-train experiment={name}") for line in header)
+    assert any("Expected: " in line or "expectations" in line for line in header)
+    assert any(line.startswith("# Source: ") for line in header)
