@@ -194,7 +194,7 @@ def test_the_weights_of_inception_that_cannot_be_had_or_read(tmp_path, monkeypat
 def test_a_dataset_that_a_checkpoint_names_is_not_run_unless_trusted(tmp_path, measured):
     with pytest.raises(UserError, match=r"names os.system, which is not part of gan-cli; if you trust it: trust="):
         measured(_save_run(tmp_path, {"_target_": "os.system", "command": "true"}, (1, 28, 28)))
-    with pytest.raises(UserError, match="names gan_cli.networks.mlp.Generator, which is not part"):
+    with pytest.raises(UserError, match="names gan_cli.networks.mlp.Generator, which is no dataset"):
         measured(_save_run(tmp_path, {"_target_": "gan_cli.networks.mlp.Generator"}, (1, 28, 28)))
     with pytest.raises(UserError, match="gives a .*, not a gan_cli.data.Dataset"):
         measured(_save_run(tmp_path, {"_target_": "gan_cli.data.idx.mnist", "_partial_": True}, (1, 28, 28)))
