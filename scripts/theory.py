@@ -12,14 +12,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from gan_cli import images, loop, losses
 from gan_cli.data import Dataset, Mixture, Points
@@ -27,7 +26,7 @@ from gan_cli.data.idx import mnist
 from gan_cli.data.toys import gaussian1d
 from gan_cli.files import write_atomic
 from gan_cli.metrics import quality
-from gan_cli.metrics.theory import optimal_discriminator
+from gan_cli.metrics.theory import Curves
 from gan_cli.networks import maxout, toy
 from gan_cli.optimizers import AnnealedSGD
 from gan_cli.stats import mean_std, read_metrics
@@ -55,25 +54,7 @@ class Affine(nn.Module):
         return self.mean + self.std * z
 
 
-class Optimum(NamedTuple):
-    """A trained D beside the best one, over the line ``x`` ``[B]``: densities, D's, and what the theorem speaks of."""
-
-    x: Tensor
-    p_data: Tensor
-    p_g: Tensor
-    d: Tensor
-    d_star: Tensor
-    error: float  # the largest |D - D*| where 99% of (p_data + p_g) / 2 lies
-    value: float  # V(D, G), by quadrature with the trained D
-    jsd: float  # JSD(p_data, p_g) in nats, by quadrature of the densities
-
-    @property
-    def predicted(self) -> float:
-        """What Theorem 1 says that V is: -log 4 + 2 JSD."""
-        return -math.log(4) + 2 * self.jsd
-
-
-def near_optimal(mean: float, std: float, steps: int = 3000, seed: int = 0) -> Optimum:
+def near_optimal(mean: float, std: float, steps: int = 3000, seed: int = 0) -> Curves:
     """D trained by the loop until it is nearly the best one against a G that stays as it is: Proposition 1."""
     torch.manual_seed(seed)
     data = gaussian1d(n=400_000)
@@ -84,21 +65,26 @@ def near_optimal(mean: float, std: float, steps: int = 3000, seed: int = 0) -> O
     return measured(Mixture(torch.ones(1), torch.full((1, 1), mean), torch.tensor([std])), data.mixture, discriminator)
 
 
-def measured(generated: Mixture, data: Mixture | None, discriminator: nn.Module) -> Optimum:
+def measured(generated: Mixture, data: Mixture | None, discriminator: nn.Module) -> Curves:
     """``discriminator`` on a line, beside what the densities of two mixtures say, in float64."""
     assert data is not None
     x = torch.linspace(-8, 10, 6001, dtype=torch.float64)
-    p, q = data.density(x[:, None]), generated.density(x[:, None])
+    p, q = (mixture.density(x[:, None]) * (x[1] - x[0]) for mixture in (data, generated))
     with torch.no_grad():
         logits = discriminator(x[:, None].float()).double()
-    m = (p + q) / 2
-    density, order = m.sort(descending=True)
-    mass = density.cumsum(0) * (x[1] - x[0])
-    support = order[mass < 0.99]
-    d, d_star = logits.sigmoid(), optimal_discriminator(p, q)
-    value = torch.trapezoid(p * logsigmoid(logits) + q * logsigmoid(-logits), x)
-    jsd = torch.trapezoid(torch.xlogy(p, p) + torch.xlogy(q, q) - 2 * torch.xlogy(m, m), x) / 2
-    return Optimum(x, p, q, d, d_star, float((d - d_star)[support].abs().max()), float(value), float(jsd))
+    return Curves(x, p, q, max(0.0, 1 - float(q.sum())), logits)
+
+
+def distance_from_best(found: Curves) -> float:
+    """The largest |D - D*| where 99% of (p_data + p_g) / 2 lies."""
+    mass, order = ((found.data + found.generated) / 2).sort(descending=True)
+    support = order[mass.cumsum(0) < 0.99]
+    return float((found.logits.sigmoid() - found.d_star)[support].abs().max())
+
+
+def predicted(found: Curves) -> float:
+    """What Theorem 1 says that V is with the best D: -log 4 + 2 JSD."""
+    return -math.log(4) + 2 * found.jsd
 
 
 def generator_gradients(generator: nn.Module, discriminator: nn.Module, z: Tensor) -> dict[str, float]:
@@ -186,14 +172,14 @@ def _train(
         return read_metrics(Path(folder))
 
 
-def draw_optima(optima: Sequence[Optimum]) -> Figure:
+def draw_optima(optima: Sequence[Curves]) -> Figure:
     """p_data, p_g, the trained D and D*, a panel for each pair."""
     figure, grid = _panels(len(optima), width=11)
     for axes, (mean, std), found in zip(grid, PAIRS, optima, strict=True):
         x = found.x.numpy()
-        axes.fill_between(x, found.p_data.numpy(), color="0.8", label="$p_{data}$")
-        axes.plot(x, found.p_g.numpy(), color="tab:green", label="$p_g$")
-        axes.plot(x, found.d.numpy(), "--", color="tab:blue", linewidth=2.2, label="$D$, trained")
+        axes.fill_between(x, found.data.numpy() / found.width, color="0.8", label="$p_{data}$")
+        axes.plot(x, found.generated.numpy() / found.width, color="tab:green", label="$p_g$")
+        axes.plot(x, found.logits.sigmoid().numpy(), "--", color="tab:blue", linewidth=2.2, label="$D$, trained")
         axes.plot(x, found.d_star.numpy(), color="tab:red", linewidth=0.9, label="$D^*$")
         title = f"$p_g$ = N({mean:g}, {std:g}²)"
         axes.set(xlim=(-4, 5), ylim=(0, 1.02), xlabel="x", title=title)
@@ -272,7 +258,7 @@ def main() -> None:
 
 
 def page(
-    optima: Sequence[Optimum],
+    optima: Sequence[Curves],
     ordinary: Sequence[dict[str, float]],
     frozen: Sequence[dict[str, float]],
     runs: dict[int, list[list[tuple[int, float]]]],
@@ -280,7 +266,8 @@ def page(
 ) -> str:
     """theory_template.md with what was measured."""
     optimum_rows = [
-        f"| N({mean:g}, {std:g}²) | {o.error:.4f} | {o.value:.4f} | {o.predicted:.4f} | {o.value - o.predicted:+.4f} |"
+        f"| N({mean:g}, {std:g}²) | {distance_from_best(o):.4f} | {o.value:.4f} | {predicted(o):.4f} "
+        f"| {o.value - predicted(o):+.4f} |"
         for (mean, std), o in zip(PAIRS, optima, strict=True)
     ]
     k_rows = []

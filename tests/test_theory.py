@@ -27,15 +27,15 @@ def test_a_trained_discriminator_is_the_optimal_one_and_v_is_theorem_1s(mean, st
     found = theory.near_optimal(mean, std, steps=1000)
     jsd = _scipy_jsd(mean, std)
     assert found.jsd == pytest.approx(jsd, abs=1e-6)
-    assert found.error < 0.04
+    assert theory.distance_from_best(found) < 0.04
     assert found.value == pytest.approx(-math.log(4) + 2 * jsd, abs=2e-3)
     assert found.value < -math.log(4) + 2 * jsd + 1e-6, "no discriminator is better than the best"
 
 
 def test_a_poor_discriminator_is_told_from_the_optimal_one():
     found = theory.near_optimal(1.0, 1.0, steps=1)
-    assert found.error > 0.1
-    assert found.value < found.predicted - 0.05
+    assert theory.distance_from_best(found) > 0.1
+    assert found.value < theory.predicted(found) - 0.05
 
 
 @pytest.mark.parametrize("shift", [-8.0, -1.0, 0.0, 3.0])
