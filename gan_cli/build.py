@@ -190,6 +190,23 @@ def noise(net: Mapping[str, Any]) -> tuple[str, int]:
     return prior, z_dim
 
 
+def class_names(conditional: bool, dataset: Dataset | Points) -> list[str]:
+    """The classes that the networks are told of, by name; none unless ``conditional``. UserError for other labels."""
+    if not conditional:
+        return []
+    if isinstance(dataset, Points):
+        raise UserError("conditional=true needs labels, and points have none: leave it out")
+    if dataset.labels is None or len(dataset.class_names) < 2:
+        raise UserError(
+            "conditional=true needs labels and the names of two classes or more: of a folder, two subfolders and no "
+            "image beside them"
+        )
+    lowest, highest = int(dataset.labels.min()), int(dataset.labels.max())
+    if not 0 <= lowest <= highest < len(dataset.class_names):
+        raise UserError(f"the data have labels from {lowest} to {highest}, and names for {len(dataset.class_names)}")
+    return list(dataset.class_names)
+
+
 def saved_classes(config: Mapping[str, Any], source: PurePath) -> int:
     """How many classes the networks of a saved run are told of. UserError where ``source`` has no list of names."""
     names = config.get("class_names", [])  # older files say nothing: they are unconditional
@@ -219,23 +236,6 @@ def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | 
     z_dim = noise(net)[1]
     shapes = (2, z_dim), (2, *facts["image_shape"])
     return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, shapes)
-
-
-def class_names(conditional: bool, dataset: Dataset | Points) -> list[str]:
-    """The classes that the networks are told of, by name; none unless ``conditional``. UserError for other labels."""
-    if not conditional:
-        return []
-    if isinstance(dataset, Points):
-        raise UserError("conditional=true needs labels, and points have none: leave it out")
-    if dataset.labels is None or len(dataset.class_names) < 2:
-        raise UserError(
-            "conditional=true needs labels and the names of two classes or more: of a folder, two subfolders and no "
-            "image beside them"
-        )
-    lowest, highest = int(dataset.labels.min()), int(dataset.labels.max())
-    if not 0 <= lowest <= highest < len(dataset.class_names):
-        raise UserError(f"the data have labels from {lowest} to {highest}, and names for {len(dataset.class_names)}")
-    return list(dataset.class_names)
 
 
 def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:

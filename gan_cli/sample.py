@@ -104,10 +104,11 @@ def run(config: Mapping[str, Any]) -> Path:
         latents = images.latents(prior, config["n"], z_dim, config["seed"])
         return _write_points(opened, generator, latents, out, suffix, config)
     n = math.ceil(config["n"] / figures.PATH_STEPS) if figure == "interpolation" else config["n"]
-    labels = images.class_rows(classes, n) if classes else None
-    if labels is not None and figure != "interpolation" and not (figure == "grid" and suffix == ".png"):
-        labels = labels[:n]  # a row for each class matters to pictures of rows alone
-    n = n if labels is None else len(labels)
+    labels = None
+    if classes:
+        has_rows = figure == "interpolation" or (figure == "grid" and suffix == ".png")
+        labels = images.class_rows(classes, n)[: None if has_rows else n]  # whole ones, of pictures that have any
+        n = len(labels)
     columns = images.columns_of(labels) if figure == "grid" else None
     if suffix == ".png":
         drawn = n * figures.PATH_STEPS if figure == "interpolation" else n

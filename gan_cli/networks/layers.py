@@ -51,25 +51,16 @@ def pyramid(image_shape: Sequence[int], name: str) -> list[tuple[int, int]]:
     ValueError, that says ``name`` and which size to take instead, unless the sides are 8 or more and halve so often.
     """
     _, height, width = sides(image_shape)
-    sizes = [(height, width)]
-    while min(height, width) >= 8:
-        if height % 2 or width % 2:
-            raise _no_pyramid(image_shape, name)
-        height, width = height // 2, width // 2
-        sizes.append((height, width))
-    if len(sizes) == 1:
-        raise _no_pyramid(image_shape, name)
+    sizes = [(height >> i, width >> i) for i in range(halvings(height, width) + 1)]
+    if len(sizes) == 1 or min(sizes[-1]) >= 8:
+        side = min(height, width)
+        octave = max(8, 1 << (side.bit_length() - 1))  # 8, 16, 32, …: the sizes are 4 to 8 quarters of one
+        size = next(octave * quarters // 4 for quarters in range(4, 9) if octave * quarters // 4 >= side)
+        raise ValueError(
+            f"{name} needs sides that halve without a remainder until the shorter is 4 to 7, not {height}x{width}: "
+            f"add dataset.size={size}"
+        )
     return sizes
-
-
-def _no_pyramid(image_shape: Sequence[int], name: str) -> ValueError:
-    _, height, width = image_shape
-    octave = max(8, 1 << (min(height, width).bit_length() - 1))  # 8, 16, 32, …: the sizes are 4 to 8 quarters of one
-    size = next(octave * quarters // 4 for quarters in range(4, 9) if octave * quarters // 4 >= min(height, width))
-    return ValueError(
-        f"{name} needs sides that halve without a remainder until the shorter is 4 to 7, not {height}x{width}: "
-        f"add dataset.size={size}"
-    )
 
 
 def upsample(x: Tensor) -> Tensor:
