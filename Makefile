@@ -1,5 +1,6 @@
 # make train   a virtual environment in .venv, gan-cli in it, and a default run on MNIST (about 3 minutes on 2 cores)
-# make test    the same environment, plus what the tests need, and the tests
+# make test    the same environment, plus what the tests need, and the tests, on all cores
+# make test-all  also the tests that take long
 # make lint    style and types
 #
 # Options go in ARGS:          make train ARGS="dataset=mnist loss=minimax k=2"
@@ -9,13 +10,19 @@ PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
 
-.PHONY: train test lint clean
+.PHONY: train test test-all lint clean
 
 train: $(VENV)/.installed
 	$(VENV)/bin/gan-train $(ARGS)
 
+# One thread to a process: the processes share the cores already, and the networks of the tests are small.
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --dist worksteal
+
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.installed-dev
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

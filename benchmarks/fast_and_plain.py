@@ -16,12 +16,15 @@ from pathlib import Path
 
 import torch
 
-from gan_cli import hardware, images, loop, losses
+import gan_cli
+from gan_cli import Compute, Noise, Plan, losses, sampling
 from gan_cli.data.idx import mnist
 from gan_cli.metrics.extractor import extractor_for
 from gan_cli.metrics.frechet import frechet_distance
+from gan_cli.metrics.mean_std import mean_std
 from gan_cli.networks import dcgan, layers
-from gan_cli.stats import mean_std, read_metrics
+from gan_cli.rundir.records import read_metrics
+from gan_cli.training.device import prepare
 
 N, Z_DIM, WIDTH = 5_000, 100, 32
 WAYS = {"fp32": (False, False), "bf16, convolutions": (True, False), "bf16, products": (True, True)}
@@ -34,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     device = torch.device("cpu")
-    hardware.prepare(device)
+    prepare(device)
     data = mnist(size=32)
     extractor = extractor_for(data.image_shape, device)
     real = extractor.features(data.images, 256, "training data")
@@ -49,14 +52,16 @@ def main() -> None:
             generator = dcgan.Generator(data.image_shape, Z_DIM, WIDTH)
             discriminator = dcgan.Discriminator(data.image_shape, WIDTH)
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-                loop.train(
-                    generator, discriminator, data, losses.nonsaturating, adam, adam, run_dir=Path(folder),
-                    steps=arguments.steps, seed=seed, bf16=bf16, update="shared", log_every=10,
-                    sample_every=arguments.steps, checkpoint_every=arguments.steps,
+                gan_cli.train(
+                    generator, discriminator, data, losses.nonsaturating, adam, adam, run_dir=folder, seed=seed,
+                    plan=Plan(
+                        arguments.steps, log_every=10, sample_every=arguments.steps, checkpoint_every=arguments.steps
+                    ),
+                    compute=Compute(bf16=bf16), update="shared",
                 )  # fmt: skip
                 records = read_metrics(Path(folder))
             late = records[len(records) // 2 :]
-            drawn = torch.cat(list(images.generate(generator, images.latents("normal", N, Z_DIM, seed=0))))
+            drawn = torch.cat(list(sampling.generate(generator, sampling.latents(Noise("normal", Z_DIM), N, seed=0))))
             distance = frechet_distance(real, extractor.features(drawn, 256, "samples"))
             rows.append([*(sum(r[name] for r in late) / len(late) for name in NAMES), distance])
         cells = (mean_std(column) for column in zip(*rows, strict=True))

@@ -9,27 +9,26 @@ import sys
 
 import torch
 
-from gan_cli import checkpoint, images
-from gan_cli.build import noise
+from gan_cli import sampling
+from gan_cli.config.saved import open_run
 from gan_cli.data.idx import mnist
-from gan_cli.metrics.classifier import mnist_features
+from gan_cli.metrics.extractor import extractor_for
 from gan_cli.metrics.frechet import frechet_distance
-from gan_cli.sample import load_generator
-from gan_cli.stats import mean_std
+from gan_cli.metrics.mean_std import mean_std
 
 N = 10_000
 
 
 def main() -> None:
-    real = mnist_features(mnist().images)
-    print(f"floor, test images: {frechet_distance(real, mnist_features(mnist(split='test').images)):.2f}")
+    features = extractor_for((1, 28, 28), torch.device("cpu")).features
+    real = features(mnist().images)
+    print(f"floor, test images: {frechet_distance(real, features(mnist(split='test').images)):.2f}")
     distances = []
-    for opened in map(checkpoint.read, sys.argv[1:]):
-        prior, z_dim = noise(opened.config["net"])
-        fake = torch.cat(list(images.generate(load_generator(opened), images.latents(prior, N, z_dim, seed=0))))
-        distances.append(frechet_distance(real, mnist_features(fake)))
-        progress = opened.progress
-        print(f"{opened.path}: {distances[-1]:.2f} after {progress.seconds:.0f} s, {progress.step:,} steps", flush=True)
+    for run in map(open_run, sys.argv[1:]):
+        fake = torch.cat(list(sampling.generate(run.generator(), sampling.latents(run.noise, N, seed=0))))
+        distances.append(frechet_distance(real, features(fake)))
+        progress = run.checkpoint.progress
+        print(f"{run.path}: {distances[-1]:.2f} after {progress.seconds:.0f} s, {progress.step:,} steps", flush=True)
     mean, std = mean_std(distances)
     print(f"mean: {mean:.2f}" + (f" ± {std:.2f} (n = {len(distances)})" if std is not None else ""))
 

@@ -6,7 +6,7 @@
 One process; in each round the product, the textbook loop (textbook.py) and gan-cli take turns of ``--seconds``, so that
 all of them see the same machine. Cells are min / median / max over the rounds.
 
-- ours: ``gan_cli.loop.train`` into a temporary run folder, precision as ``precision=auto`` chooses it, the averaged
+- ours: ``gan_cli.train`` into a temporary run folder, precision as ``precision=auto`` chooses it, the averaged
   generator kept, every step watched for non-finite numbers; ``update=shared`` where a tutorial is beside it, as those
   pass the same images through D twice. The process is set up as for ``gan-train``, which helps both sides. Rates are
   those of ``metrics.jsonl``: training time; a turn's first tick is left out as warm-up, and so are the grid and the
@@ -41,13 +41,15 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 from torch.utils.flop_counter import FlopCounterMode
 
-from gan_cli import hardware, loop, losses, penalties
+import gan_cli
+from gan_cli import Compute, Noise, Penalty, Plan, losses, penalties
 from gan_cli.data import Dataset
 from gan_cli.data.idx import mnist
 from gan_cli.errors import UserError
 from gan_cli.files import write_atomic
 from gan_cli.networks import conv, dcgan, mlp
-from gan_cli.stats import read_metrics
+from gan_cli.rundir.records import read_metrics
+from gan_cli.training import device as devices
 
 TICKS = 5  # of a turn of ours, after the one for warm-up
 DTYPES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
@@ -87,7 +89,10 @@ class Workload:
     copies: int = 1  # of the 60,000 images
     lr: tuple[float, float] = (2e-4, 2e-4)  # of G and D: Adam's
     betas: tuple[float, float] = (0.5, 0.999)
-    options: dict[str, Any] = field(default_factory=lambda: {"update": "shared"})  # of loop.train, besides those of all
+    lr_decay_after: float | None = None
+    options: dict[str, Any] = field(
+        default_factory=lambda: {"update": "shared"}
+    )  # of gan_cli.train, besides those of all
 
 
 WORKLOADS = {
@@ -102,7 +107,8 @@ DEFAULT_RUN = replace(  # gan-train without arguments
     batch_size=32,
     lr=(6e-3, 2e-3),
     betas=(0.0, 0.99),
-    options={"penalty": r1, "penalty_interval": 8, "lr_decay_after": 64_000.0},
+    lr_decay_after=64_000.0,
+    options={"penalty": Penalty(r1, interval=8)},
 )
 
 
@@ -150,7 +156,7 @@ class Ours:
 
     def __init__(self, workload: Workload, device: torch.device) -> None:
         self.workload, self.device = workload, device
-        self.bf16 = hardware.bf16("auto", device)
+        self.bf16 = devices.bf16("auto", device)
         self.dtype = torch.bfloat16 if self.bf16 else torch.float32
         self.tick = 0  # steps; a turn is TICKS of them and one for warm-up
 
@@ -167,22 +173,24 @@ class Ours:
             contextlib.redirect_stdout(silence),
             contextlib.redirect_stderr(silence),
         ):
-            outcome = loop.train(
+            outcome = gan_cli.train(
                 generator,
                 discriminator,
                 dataset,
                 losses.nonsaturating,
                 adam_g,
                 adam_d,
-                run_dir=Path(folder),
-                steps=steps,
+                run_dir=folder,
+                plan=Plan(
+                    steps,
+                    lr_decay_after=w.lr_decay_after,
+                    log_every=log_every,
+                    sample_every=steps,
+                    checkpoint_every=steps,
+                ),
                 batch_size=w.batch_size,
-                z_dim=w.z_dim,
-                device=self.device,
-                bf16=self.bf16,
-                log_every=log_every,
-                sample_every=steps,
-                checkpoint_every=steps,
+                noise=Noise("normal", w.z_dim),
+                compute=Compute(self.device, self.bf16),
                 **w.options,
             )
             if outcome.signum is not None:  # the loop ends in peace on Ctrl-C
@@ -197,7 +205,7 @@ class Ours:
                 self.train(steps, log_every=steps)
             return counter.get_total_flops()
 
-        interval = self.workload.options.get("penalty_interval", 1)
+        interval = self.workload.options.get("penalty", Penalty()).interval
         return (counted(2 * interval) - counted(interval)) / interval
 
     def turn(self, seconds: float) -> float:
@@ -367,10 +375,10 @@ def main() -> None:
     if arguments.rounds < 1:
         parser.error("--rounds should be 1 or more")
     try:
-        device = hardware.device(arguments.device)
+        device = devices.device(arguments.device)
     except UserError as error:
         parser.error(str(error))
-    hardware.prepare(device)
+    devices.prepare(device)
     facts = machine(device)
     print(", ".join(f"{name} {value}" for name, value in facts.items()), end="\n\n", flush=True)
     names = arguments.workload or list(WORKLOADS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
 import os
@@ -14,17 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gan_cli import schema
+from gan_cli import __version__
+from gan_cli.config import schema
+from gan_cli.config.explain import explain
 from gan_cli.errors import TrainingDiverged, UserError, printable
+from gan_cli.rundir.layout import refuse_overwriting
 
 if TYPE_CHECKING:
-    from gan_cli import sweep
+    from gan_cli.commands import sweep
 
 BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -32,7 +37,7 @@ SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")
 def _train(config: DictConfig) -> float:
-    from gan_cli import train
+    from gan_cli.commands import train
 
     hydra_config = HydraConfig.get()
     words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as they were typed: ${…} and all
@@ -56,7 +61,7 @@ def _train(config: DictConfig) -> float:
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="sample")
 def _sample(config: DictConfig) -> None:
-    from gan_cli import sample
+    from gan_cli.commands import sample
 
     with one_line_errors("sample"):
         print(sample.run(_plain(config)))
@@ -64,7 +69,7 @@ def _sample(config: DictConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="eval")
 def _eval(config: DictConfig) -> None:
-    from gan_cli import evaluate
+    from gan_cli.commands import evaluate
 
     with one_line_errors("eval"):
         print(evaluate.run(_plain(config)))
@@ -86,19 +91,19 @@ class Callbacks(Callback):
         with one_line_errors(command):
             schema.validate(config, command)
             if command == "train":
-                schema.refuse_overwriting(config, Path(config.hydra.run.dir), sweep=False)
+                refuse_overwriting(Path(config.hydra.run.dir), config.resume, sweep=False)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         command = config.hydra.job.config_name
         with one_line_errors(command):
             if command != "train":
                 raise UserError(f"gan-{command} has no -m; run it once for each")
-            schema.refuse_overwriting(config, Path(config.hydra.sweep.dir), sweep=True)
+            refuse_overwriting(Path(config.hydra.sweep.dir), config.resume, sweep=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if config.hydra.mode != RunMode.MULTIRUN:
             return
-        from gan_cli import sweep
+        from gan_cli.commands import sweep
 
         with one_line_errors("train"):
             finished = job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value)
@@ -107,7 +112,7 @@ class Callbacks(Callback):
             sweep.write_csv(sweep.collect(self.runs), Path(config.hydra.sweep.dir) / "results.csv")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        from gan_cli import sweep
+        from gan_cli.commands import sweep
 
         rows = sweep.collect(self.runs)
         print(f"\n{sweep.table(rows)}\n\nalso in {Path(config.hydra.sweep.dir) / 'results.csv'}")
@@ -132,7 +137,7 @@ def one_line_errors(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
-        line = str(error) if isinstance(error, TrainingDiverged) else schema.explain(error, command)
+        line = str(error) if isinstance(error, TrainingDiverged) else explain(error, command)
         if line is None or SHOW_TRACEBACK:
             traceback.print_exc()  # here, since Hydra turns an exception in a callback into a warning
             raise SystemExit(BUG) from None
@@ -140,7 +145,25 @@ def one_line_errors(command: str) -> Iterator[None]:
         raise SystemExit(DIVERGED if isinstance(error, TrainingDiverged) else BAD_INPUT) from None
 
 
+def _parser() -> argparse.ArgumentParser:
+    """Hydra's parser, made without the check of help texts that Python 3.14 has: one of Hydra 1.3's texts is an object.
+
+    That object writes the text when it is asked for it, which the check takes for a mistake.
+    """
+    argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
+    try:
+        return get_args_parser()
+    finally:
+        del argparse.ArgumentParser._check_help  # type: ignore[attr-defined]  # the inherited one is back
+
+
+sys.modules["hydra.main"].get_args_parser = _parser  # type: ignore[attr-defined]
+
+
 def _run(command: str, main: Callable[[], Any]) -> None:
+    if "--version" in sys.argv[1:]:  # Hydra would tell its own
+        print(f"gan-cli {__version__}")
+        return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them its own way
     with one_line_errors(command):
         main()

@@ -1,9 +1,18 @@
 """The noise prior p_z(z) of Goodfellow et al. 2014, section 3, and paths between its latents."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 PRIORS = ("normal", "uniform")
+
+
+class Noise(NamedTuple):
+    """The noise of a generator: its prior, one of :data:`PRIORS`, and the dimensions of its latents."""
+
+    prior: str = "normal"
+    z_dim: int = 100
 
 
 def sample_noise(

@@ -107,7 +107,7 @@ def facts(run_dir: Path) -> dict[str, Any]:
         "tensors": {n: t.numpy().tobytes() for n, t in load_file(run_dir / "checkpoints" / "last.safetensors").items()},
         "records": [{k: v for k, v in json.loads(line).items() if k not in CLOCKS} for line in lines],
         "events": [
-            (event.step, value.tag, value.simple_value)
+            (event.step, value.tag, value.SerializeToString())
             for event in EventFileLoader(str(events)).Load()
             for value in event.summary.value
             if value.tag not in CLOCKS

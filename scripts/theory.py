@@ -20,16 +20,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from gan_cli import images, loop, losses
+import gan_cli
+from gan_cli import Average, Noise, Plan, losses
 from gan_cli.data import Dataset, Mixture, Points
 from gan_cli.data.idx import mnist
 from gan_cli.data.toys import gaussian1d
 from gan_cli.files import write_atomic
 from gan_cli.metrics import quality
+from gan_cli.metrics.mean_std import mean_std
 from gan_cli.metrics.theory import Curves
 from gan_cli.networks import maxout, toy
 from gan_cli.optimizers import AnnealedSGD
-from gan_cli.stats import mean_std, read_metrics
+from gan_cli.pictures.grids import to_pil
+from gan_cli.rundir.records import read_metrics
+from gan_cli.sampling import latents
+from gan_cli.training.games import Loss
+from gan_cli.training.state import MakeOptimizer
 
 DOCS = Path(__file__).parents[1] / "docs"
 TEMPLATE = Path(__file__).with_name("theory_template.md")
@@ -40,7 +46,8 @@ KS = (1, 2, 5, 20)
 SEEDS = (0, 1, 2)
 ETA = 0.1
 MIXTURE = ((0.6, -1.0, 0.6), (0.4, 1.4, 0.5))  # that of dataset=gaussian1d
-BLANK = images.to_pil(torch.zeros(1, 1, 1, dtype=torch.uint8))  # in place of sample grids
+NORMAL = Noise("normal", 1)
+BLANK = to_pil(torch.zeros(1, 1, 1, dtype=torch.uint8))  # in place of sample grids
 
 
 class Affine(nn.Module):
@@ -61,7 +68,8 @@ def near_optimal(mean: float, std: float, steps: int = 3000, seed: int = 0) -> C
     generator = Affine(mean, std)
     discriminator = toy.Discriminator((1,), (64, 64), data_mean=torch.zeros(1), data_std=torch.ones(()))
     adam = functools.partial(torch.optim.Adam, lr=5e-3, betas=(0.5, 0.99), fused=True)
-    _train(generator, discriminator, data, FROZEN, adam, steps=steps, batch_size=1024, lr_decay_after=100_000)
+    plan = Plan(steps, lr_decay_after=100_000)
+    _train(generator, discriminator, data, FROZEN, adam, plan=plan, batch_size=1024)
     return measured(Mixture(torch.ones(1), torch.full((1, 1), mean), torch.tensor([std])), data.mixture, discriminator)
 
 
@@ -108,7 +116,7 @@ def saturation(frozen: bool, steps: int, every: int) -> list[dict[str, float]]:
     generator = maxout.Generator(data.image_shape, 100, pixel_mean=data.pixel_mean)
     discriminator = maxout.Discriminator(data.image_shape)
     judge = copy.deepcopy(discriminator).eval()  # without dropout
-    z, rows = images.latents("uniform", 1000, 100, seed=1), list[dict[str, float]]()
+    z, rows = latents(Noise("uniform", 100), 1000, seed=1), list[dict[str, float]]()
 
     def measure(average: nn.Module) -> dict[str, float]:
         judge.load_state_dict(discriminator.state_dict())
@@ -117,8 +125,9 @@ def saturation(frozen: bool, steps: int, every: int) -> list[dict[str, float]]:
 
     loss = functools.partial(losses.nonsaturating, half=True)
     _train(
-        generator, discriminator, data, FROZEN if frozen else AnnealedSGD, AnnealedSGD, loss=loss, steps=steps,
-        z_dim=100, prior="uniform", batch_size=100, update="simultaneous", evaluate=measure, eval_every=every,
+        generator, discriminator, data, FROZEN if frozen else AnnealedSGD, AnnealedSGD, loss=loss,
+        plan=Plan(steps, eval_every=every), noise=Noise("uniform", 100), batch_size=100, update="simultaneous",
+        evaluate=measure,
     )  # fmt: skip
     return rows
 
@@ -130,8 +139,8 @@ def divergences(k: int, seed: int, steps: int = 600, every: int = 20) -> list[tu
     generator, discriminator = toy.Generator(z_dim=1, **data.facts), toy.Discriminator(**data.facts)
     adam = functools.partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99), fused=True)
     rows = _train(
-        generator, discriminator, data, adam, adam, steps=steps, k=k, batch_size=256, log_every=every, seed=seed,
-        evaluate=quality.scores(data, discriminator, "normal", 1), eval_every=every,
+        generator, discriminator, data, adam, adam, plan=Plan(steps, log_every=every, eval_every=every), k=k,
+        batch_size=256, seed=seed, evaluate=quality.scores(data, discriminator, Noise("normal", 1)),
     )  # fmt: skip
     return [(int(row["step"]), row["jsd"]) for row in rows]
 
@@ -156,18 +165,18 @@ def _train(
     generator: nn.Module,
     discriminator: nn.Module,
     data: Dataset | Points,
-    make_g: loop.MakeOptimizer,
-    make_d: loop.MakeOptimizer,
+    make_g: MakeOptimizer,
+    make_d: MakeOptimizer,
     *,
-    loss: loop.Loss = losses.minimax,
-    z_dim: int = 1,
+    loss: Loss = losses.minimax,
+    noise: Noise = NORMAL,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """The loop, in a folder that goes away and without averaging; gives its metrics."""
+    """Train in a folder that goes away and without averaging; gives its metrics."""
     with tempfile.TemporaryDirectory() as folder:
-        loop.train(
-            generator, discriminator, data, loss, make_g, make_d, run_dir=Path(folder), z_dim=z_dim,
-            ema_half_life=0.0, draw=lambda step, network: BLANK, **options,
+        gan_cli.train(
+            generator, discriminator, data, loss, make_g, make_d, run_dir=folder, noise=noise,
+            average=Average(half_life=0.0), draw=lambda step, network: BLANK, **options,
         )  # fmt: skip
         return read_metrics(Path(folder))
 

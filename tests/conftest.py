@@ -1,15 +1,18 @@
-"""Shared pieces: a dataset and networks small enough for many runs, and a way to call the installed commands."""
+"""Fixtures that several test modules share: a small dataset, and two ways to call the commands."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import invoke
 
+from gan_cli import cli
 from gan_cli.data import Dataset
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+COMMANDS = {"gan-train": cli.train, "gan-sample": cli.sample, "gan-eval": cli.eval_}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,5 +37,20 @@ def command(tmp_path):
     def run(name: str, *arguments: str, cwd: Path = tmp_path, **options) -> subprocess.CompletedProcess:
         executable = Path(sys.executable).parent / name
         return subprocess.run([executable, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, **options)
+
+    return run
+
+
+@pytest.fixture
+def call(tmp_path):
+    """The same in this process, which spares the start of another: ``call("gan-train", "k=2")``."""
+
+    def run(name: str, *arguments: str, cwd: Path = tmp_path):
+        before = Path.cwd()
+        os.chdir(cwd)
+        try:
+            return invoke(COMMANDS[name], arguments, name)
+        finally:
+            os.chdir(before)
 
     return run

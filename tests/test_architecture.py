@@ -1,78 +1,141 @@
-"""Which module may import which; and what the wheel holds."""
+"""Which room may import which; how large anything may be; and what the wheel holds."""
 
 import ast
 import shutil
+import statistics
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
-from conftest import CONFIGS
+from helpers import CONFIGS, ROOT
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gan_cli"
-TORCH_ONLY = ("networks", "losses", "penalties", "augment", "noise", "ema", "optimizers")
-HYDRA_USERS = {"cli", "build", "schema"}
+VOCABULARY = ("data", "networks", "losses", "penalties", "augment", "optimizers", "noise", "sampling")
+
+# What each room of gan_cli may import of the others, beside itself. One way down: cli and api, commands, config,
+# training, pictures, metrics, rundir, the vocabulary, errors and files. An import that is not listed here is refused.
+ALLOWED = {
+    "errors": set(),
+    "files": set(),
+    "untrusted": set(),
+    "noise": set(),
+    "optimizers": set(),
+    "losses": set(),
+    "penalties": set(),
+    "augment": set(),
+    "networks": set(),
+    "sampling": {"noise"},
+    "data": {"errors", "files"},
+    "rundir": {"errors", "files", "untrusted"},
+    "metrics": {"data", "errors", "noise", "sampling"},
+    "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling"},
+    "training": {"augment", "data", "errors", "metrics", "noise", "penalties", "pictures", "rundir"},
+    "config": {"augment", "data", "errors", "metrics", "noise", "pictures", "rundir", "sampling", "training"},
+    "terminal": {"metrics"},
+    "commands": {
+        "config", "data", "errors", "files", "metrics", "pictures", "rundir", "sampling", "terminal", "training",
+        "__init__",  # for the version
+    },
+    "api": {
+        "augment", "commands", "config", "data", "errors", "losses", "noise", "rundir", "sampling", "training",
+    },
+    "cli": {"commands", "config", "errors", "rundir", "__init__"},
+    "__init__": {"api"},
+    "__main__": {"cli", "errors"},
+}  # fmt: skip
+HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.targets"}
+WITHOUT_TORCH = {
+    "__init__", "__main__", "cli", "config.explain", "config.schema", "errors", "files", "metrics.catalogue",
+    "rundir.layout", "rundir.records", "terminal", "untrusted.safetensors_header",
+}  # fmt: skip
+PRINTING = {"__main__", "cli", "terminal", "commands"}
+TREES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "configs" not in path.parts
+}
 
 
-def _imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def _imports(tree):
+    """The full names that a module imports, at its top or inside a function, but for type checkers alone."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield node.module
+            assert node.level == 0, "a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-MODULES = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): set(_imports(p)) for p in PACKAGE.rglob("*.py")}
+def _room(name):
+    """The room of a full name within gan_cli: ``gan_cli.rundir.layout.LAST`` -> ``rundir``."""
+    parts = name.split(".")
+    inside = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file()
+    return parts[1] if inside else "api" if parts[1] in ("train", "sample") else "__init__"
 
 
-def _uses(imports, *packages):
-    return {name for name in imports if name.split(".")[0] in packages}
+IMPORTS = {module: set(_imports(tree)) for module, tree in TREES.items()}
 
 
-def test_only_cli_build_and_schema_know_hydra():
-    assert {module for module, imports in MODULES.items() if _uses(imports, "hydra", "omegaconf")} == HYDRA_USERS
+def test_imports_go_by_the_list_and_the_list_has_nothing_to_spare():
+    used = {room: set() for room in ALLOWED}
+    for module, names in IMPORTS.items():
+        room = module.split(".")[0]
+        used[room] |= {_room(name) for name in names if name.startswith("gan_cli.")} - {room}
+    assert used == ALLOWED
 
 
-def test_the_parts_know_torch_and_their_own_family_only():
-    for module, imports in MODULES.items():
-        family = module.split(".")[0]
-        if family in TORCH_ONLY:
-            assert {name for name in _uses(imports, "gan_cli") if not name.startswith(f"gan_cli.{family}")} == set(), (
-                module
-            )
-        if family == "data":
-            inside = ("gan_cli.data", "gan_cli.errors", "gan_cli.files")
-            assert {name for name in _uses(imports, "gan_cli") if not name.startswith(inside)} == set(), module
+def test_no_command_imports_another():
+    commands = {module for module in TREES if module.startswith("commands.") and not module.endswith("__init__")}
+    for module in commands:
+        others = {f"gan_cli.{other}" for other in commands - {module}}
+        assert not {name for name in IMPORTS[module] if name.startswith(tuple(others))}, module
+        assert not {f"{name}" for name in IMPORTS[module] if name.startswith("gan_cli.commands")}, module
 
 
-def test_data_flows_one_way():
-    below = {
-        "loop": {"train", "sample", "evaluate", "build", "cli", "schema"},
-        "build": {"loop", "train", "sample", "evaluate", "cli", "schema"},
-    }
-    for module, above in below.items():
-        used = {name.split(".")[1] for name in _uses(MODULES[module], "gan_cli") if "." in name}
-        assert not used & above, module
+def test_hydra_is_known_to_the_command_line_and_the_configuration_alone():
+    users = {m for m, names in IMPORTS.items() if {name.split(".")[0] for name in names} & {"hydra", "omegaconf"}}
+    assert users == HYDRA_USERS
 
 
 def test_the_answers_that_need_no_torch_import_none():
-    for module in ("cli", "schema", "errors", "files"):
-        assert not _uses(
-            MODULES[module] - {"gan_cli.train", "gan_cli.sample", "gan_cli.evaluate", "gan_cli.sweep"},
-            "torch",
-            "torchvision",
-        )
+    for module in WITHOUT_TORCH:
+        top = {name for node in TREES[module].body for name in _imports(ast.Module([node], []))
+               if isinstance(node, ast.Import | ast.ImportFrom)}  # fmt: skip
+        assert not {name for name in top if name.split(".")[0] in ("torch", "torchvision")}, module
+        for name in top:
+            inside = name.removeprefix("gan_cli.")
+            known = any(inside == other or inside.startswith(f"{other}.") for other in WITHOUT_TORCH)
+            package = any(other.startswith(f"{inside}.") for other in WITHOUT_TORCH)
+            assert not name.startswith("gan_cli.") or known or package or inside == "__version__", (module, name)
 
 
-def test_only_the_loop_calls_backward():
-    for path in PACKAGE.rglob("*.py"):
-        calls = {n.func.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)
-                 and isinstance(n.func, ast.Attribute)}  # fmt: skip
-        assert ("backward" in calls) == (path.name == "loop.py"), path
+def test_only_the_algorithm_calls_backward():
+    for module, tree in TREES.items():
+        calls = {n.func.attr for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
+        assert ("backward" in calls) == (module == "training.algorithm"), module
+
+
+def test_nothing_below_the_commands_prints():
+    for module, tree in TREES.items():
+        calls = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        assert "print" not in calls or module.split(".")[0] in PRINTING, module
+
+
+def test_nothing_is_too_large_to_be_read_at_once():
+    """No function over 80 lines, no module outside of the vocabulary over 250, half of the functions under 15."""
+    lengths = []
+    for module, tree in TREES.items():
+        path = PACKAGE / f"{module.replace('.', '/')}.py"
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 250 or module.split(".")[0] in VOCABULARY, module
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.Nonlocal)], module
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                lengths.append(node.end_lineno - node.lineno + 1)
+                assert lengths[-1] <= 80, f"{module}.{node.name}"
+    assert statistics.median(lengths) < 15
+    assert len((PACKAGE / "training" / "algorithm.py").read_text().splitlines()) <= 80
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import CONFIGS
+from helpers import CONFIGS
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from scipy import ndimage

@@ -3,19 +3,30 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from helpers import train_networks
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
-from gan_cli import build, checkpoint, evaluate, images, loop, losses, penalties, sample, train
+from gan_cli import penalties, sampling
+from gan_cli.commands import sample
+from gan_cli.config import data as data_group
+from gan_cli.config import networks
+from gan_cli.config.resume import resumed, settled
+from gan_cli.config.saved import SavedRun
 from gan_cli.data import Dataset, Points
 from gan_cli.data.folder import folder
 from gan_cli.errors import UserError
+from gan_cli.metrics import measurement, suite
+from gan_cli.pictures import grids
+from gan_cli.rundir import checkpoint
+from gan_cli.training.batches import Batches
 
 
 @pytest.fixture
@@ -57,12 +68,8 @@ def _train(data, run_dir, **options):
     torch.manual_seed(0)
     generator, discriminator = _Generator(), _Discriminator()
     defaults = {"steps": 4, "batch_size": 10, "z_dim": 2, "conditional": True}
-    labels = images.class_rows(range(4), 8)
-    adam = lambda parameters: torch.optim.Adam(parameters, lr=0.05, betas=(0.0, 0.9))  # noqa: E731
-    loop.train(
-        generator, discriminator, data, losses.nonsaturating, adam, adam, run_dir=run_dir,
-        draw=images.grid_of(torch.zeros(8, 2), labels), **{**defaults, **options},
-    )  # fmt: skip
+    adam = partial(torch.optim.Adam, lr=0.05, betas=(0.0, 0.9))
+    train_networks(generator, discriminator, data, run_dir, make_optimizer=adam, samples=8, **{**defaults, **options})
     return generator, discriminator
 
 
@@ -83,74 +90,79 @@ def test_each_class_is_learnt(graded, tmp_path):
 
 
 def test_labels_in_rows():
-    assert images.class_rows([3, 1], 5).tolist() == [3, 3, 3, 1, 1, 1]
-    picture = images.grid_of(torch.zeros(6, 2), images.class_rows([3, 1], 5))(0, _Generator())
+    assert sampling.class_rows([3, 1], 5).tolist() == [3, 3, 3, 1, 1, 1]
+    picture = grids.grid_of(torch.zeros(6, 2), sampling.class_rows([3, 1], 5))(0, _Generator())
     assert picture.size == (3 * 66 + 2, 2 * 66 + 2), "two rows of three images of 64 pixels"
-    assert images.grid_of(torch.zeros(4, 2), images.class_rows([3], 4))(0, _Generator()).size == (2 * 66 + 2,) * 2
-    drawn = images.labels_like(torch.tensor([1, 1, 1, 3]), 4000, seed=0)
+    assert grids.grid_of(torch.zeros(4, 2), sampling.class_rows([3], 4))(0, _Generator()).size == (2 * 66 + 2,) * 2
+    drawn = sampling.labels_like(torch.tensor([1, 1, 1, 3]), 4000, seed=0)
     assert set(drawn.tolist()) == {1, 3} and 2850 < (drawn == 1).sum() < 3150
 
 
-def test_a_run_goes_on_only_with_its_own_classes(command, tmp_path):
+def test_a_run_goes_on_only_with_its_own_classes(call, tmp_path):
     for name in "ab":
         (tmp_path / "data" / name).mkdir(parents=True)
         for i in range(3):
             Image.new("L", (8, 8), 60 * i).save(tmp_path / "data" / name / f"{i}.png")
     data = ["dataset=folder", "dataset.root=data", "dataset.size=8", "dataset.channels=1", "conditional=true"]
     small = ["batch_size=4", "samples=4", "device=cpu"]
-    assert command("gan-train", *data, *small, "steps=2", "run_dir=run").returncode == 0
+    assert call("gan-train", *data, *small, "steps=2", "run_dir=run").returncode == 0
     (tmp_path / "data" / "a").rename(tmp_path / "data" / "z")
-    other = command("gan-train", "resume=run", "steps=4")
+    other = call("gan-train", "resume=run", "steps=4")
     assert other.returncode == 2 and "classes are not those of the run" in other.stderr
     shutil.rmtree(tmp_path / "data" / "z")
-    assert "the data has changed" in command("gan-train", "resume=run", "steps=4").stderr
+    assert "the data has changed" in call("gan-train", "resume=run", "steps=4").stderr
 
 
-def test_the_commands_draw_by_class(command, tmp_path):
+def test_the_commands_draw_by_class(call, tmp_path):
     options = ["conditional=true", "steps=3", "run_dir=run", "samples=20", "checkpoint_every=3", "eval_every=null"]
-    trained = command("gan-train", "dataset.limit=500", *options)
+    trained = call("gan-train", "dataset.limit=500", *options)
     assert trained.returncode == 0, trained.stderr
     config = checkpoint.read(tmp_path / "run").config
     assert (config["conditional"], config["class_names"]) == (True, list("0123456789"))
     with Image.open(tmp_path / "run" / "samples" / "00000000.png") as grid:
         assert grid.size == (2 * 58 + 2, 10 * 58 + 2)
 
-    again = command("gan-train", "resume=run", "steps=5")
+    again = call("gan-train", "resume=run", "steps=5")
     assert again.returncode == 0, again.stderr
-    drawn = command("gan-sample", "ckpt=run", "n=5", "labels=[7,2]", "out=s.npz")
+    drawn = call("gan-sample", "ckpt=run", "n=5", "labels=[7,2]", "out=s.npz")
     assert drawn.returncode == 0, drawn.stderr
     with np.load(tmp_path / "s.npz") as arrays:
         assert arrays["labels"].tolist() == [7, 7, 7, 2, 2]
         assert arrays["images"].shape == (5, 28, 28, 1)
-    assert command("gan-sample", "ckpt=run", "n=3", "labels=[7,2]", "out=pngs").returncode == 0
+    assert call("gan-sample", "ckpt=run", "n=3", "labels=[7,2]", "out=pngs").returncode == 0
     names = sorted(path.name for path in (tmp_path / "pngs").iterdir())
     assert names == ["000000-class7.png", "000001-class7.png", "000002-class2.png"]
-    wrong = command("gan-sample", "ckpt=run", "labels=[10]")
+    wrong = call("gan-sample", "ckpt=run", "labels=[10]")
     assert wrong.returncode == 2 and "classes from 0 to 9" in wrong.stderr
     for figure in ("interpolation", "grid"):
-        assert command("gan-sample", "ckpt=run", "labels=each", f"figure={figure}", "n=20").returncode == 0
-    judged = command("gan-eval", "ckpt=run", "metrics=[label_accuracy]", "n=50")
+        assert call("gan-sample", "ckpt=run", "labels=each", f"figure={figure}", "n=20").returncode == 0
+    judged = call("gan-eval", "ckpt=run", "metrics=[label_accuracy]", "n=50")
     assert judged.returncode == 0, judged.stderr
     found = json.loads((tmp_path / "run" / "eval.json").read_text())["label_accuracy"]
     assert 0 <= found["value"] <= 1 and found["n_fake"] == 50
 
 
 def test_label_accuracy_is_that_of_the_classes_asked_for(graded):
-    class Told(evaluate.Data):
+    class Told(measurement.Data):
         classify = staticmethod(lambda features: nn.functional.one_hot(features, 4).float())
         fake_features = torch.tensor([0, 1, 2, 2])
         extractor = None
 
     data = Told(graded, None, None, lambda: None, 4, 0, torch.device("cpu"), 4, torch.arange(4))
-    assert evaluate.label_accuracy(data)["label_accuracy"].value == 0.75
+    assert suite.label_accuracy(data)["label_accuracy"].value == 0.75
     data.labels = None
     with pytest.raises(UserError, match="conditional"):
-        evaluate.label_accuracy(data)
+        suite.label_accuracy(data)
+
+
+def _saved(path, config):
+    """The saved run of a checkpoint that holds a configuration and nothing else."""
+    return SavedRun(checkpoint.Checkpoint(path, checkpoint.Progress(), config, {}, {}))
 
 
 def test_what_cannot_be_conditional_gets_one_line(graded, tmp_path):
-    assert build.class_names(False, graded) == []
-    assert build.class_names(True, graded) == list("abcd")
+    assert data_group.class_names(False, graded) == []
+    assert data_group.class_names(True, graded) == list("abcd")
     for data, message in [
         (Points(torch.zeros(4, 2)), "points have none"),
         (replace(graded, labels=None), "two subfolders"),
@@ -159,23 +171,24 @@ def test_what_cannot_be_conditional_gets_one_line(graded, tmp_path):
         (replace(graded, labels=graded.labels - 1), "labels from -1 to 2"),
     ]:
         with pytest.raises(UserError, match=message):
-            build.class_names(True, data)
-    with pytest.raises(ValueError, match="needs a dataset with labels"):
+            data_group.class_names(True, data)
+    with pytest.raises(UserError, match="two subfolders"):
         _train(replace(graded, labels=None), tmp_path / "unlabelled")
+    with pytest.raises(ValueError, match="needs a dataset with labels"):
+        Batches(replace(graded, labels=None), 4, 0, torch.device("cpu"), labelled=True)
     node = {"_target_": "gan_cli.networks.maxout.Generator"}
     net = {"z_dim": 4, "prior": "normal", "generator": node}
     with pytest.raises(UserError, match="takes no labels"):
-        build.generator(net, {"image_shape": (1, 8, 8), "classes": 4})
+        networks.generator(net, {"image_shape": (1, 8, 8), "classes": 4})
     with pytest.raises(UserError, match="is the data's to say"):
-        build.generator({**net, "generator": {**node, "classes": 4}}, {"image_shape": (1, 8, 8)})
+        networks.generator({**net, "generator": {**node, "classes": 4}}, {"image_shape": (1, 8, 8)})
     for names in (4, "abcd", {"a": 1}, [1, 2], None):
         with pytest.raises(UserError, match="names in a list"):
-            build.saved_classes({"class_names": names}, tmp_path)
+            assert _saved(tmp_path, {"class_names": names}).class_names
     with pytest.raises(UserError, match="classes of points"):
-        build.saved_classes({"class_names": ["a", "b"], "image_shape": [2]}, tmp_path)
-    opened = checkpoint.Checkpoint(tmp_path, checkpoint.Progress(), {"class_names": list("abc")}, {}, {})
+        assert _saved(tmp_path, {"class_names": ["a", "b"], "image_shape": [2]}).class_names
     with pytest.raises(UserError, match="labels=.* should be classes"):
-        sample._classes([0, 3], opened)
+        sample._classes([0, 3], _saved(tmp_path, {"class_names": list("abc")}))
 
 
 def test_subfolders_are_the_classes_of_a_folder(tmp_path):
@@ -194,9 +207,9 @@ def test_subfolders_are_the_classes_of_a_folder(tmp_path):
 @pytest.mark.parametrize(("key", "value"), [("conditional", True), ("augment", {"_target_": "gan_cli.augment.ADA"})])
 def test_a_run_from_before_a_key_keeps_what_it_had(tmp_path, key, value):
     with initialize_config_module("gan_cli.configs", version_base="1.3"):
-        config = OmegaConf.to_container(compose("train", []), resolve=True)
+        config = settled(OmegaConf.to_container(compose("train", []), resolve=True))
     older = {name: held for name, held in config.items() if name not in ("conditional", "augment")}
-    opened = checkpoint.Checkpoint(tmp_path, checkpoint.Progress(), older, {}, {})
-    assert train._resumed(config, opened, []) == config
+    saved = _saved(tmp_path, older)
+    assert resumed(config, saved, []) == config
     with pytest.raises(UserError, match=f"{key} can't change"):
-        train._resumed({**config, key: value}, opened, [key])
+        resumed({**config, key: value}, saved, [key])

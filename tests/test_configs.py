@@ -4,18 +4,22 @@ import re
 
 import pytest
 import torch
-from conftest import CONFIGS
+from helpers import CONFIGS
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from gan_cli import build, schema
+from gan_cli.config import build, networks, schema
+from gan_cli.config.advice import unsound
+from gan_cli.config.targets import check_types, target_of
 from gan_cli.errors import UserError
 
 COUNTS = {
-    ".": 3,
+    ".": 4,
     "augment": 5,
     "dataset": 9,
     "experiment": 18,
+    "game": 1,
+    "hydra/job_logging": 1,
     "loss": 6,
     "net": 12,
     "net/discriminator": 12,
@@ -24,6 +28,7 @@ COUNTS = {
     "optimizer/discriminator": 5,
     "optimizer/generator": 5,
     "penalty": 8,
+    "sinks": 1,
 }
 FILES = {str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml")}
 CHOICES = sorted(name for name in FILES if "/" in name)
@@ -49,17 +54,17 @@ def test_every_choice_composes_and_binds(choice):
     config = _compose(*overrides)
     side = 28 if "cs231n" in name else 32  # which are for MNIST alone
     facts = {"image_shape": (1, side, side)}
-    assert build.generator(config["net"], facts)
-    discriminator = build.discriminator(config["net"], facts)
+    assert networks.generator(config["net"], facts)
+    discriminator = networks.discriminator(config["net"], facts)
     assert build.loss(config["loss"])
     assert build.penalty(config["penalty"])
     assert build.optimizers(config["optimizer"])
     assert (build.augment(config["augment"], (1, side, side)) is None) == (config["augment"]["_target_"] is None)
-    build._check_types(config["dataset"], build._target(config["dataset"], "dataset"), "dataset")
+    check_types(config["dataset"], target_of(config["dataset"], "dataset"), "dataset")
     if group == "experiment":
         assert config != _compose(), "no effect: is its '# @package _global_' missing?"
     if group in ("experiment", "dataset"):
-        assert build.unsound(config, discriminator) == []
+        assert unsound(config, discriminator) == []
 
 
 def test_the_choice_lands_where_it_should():
@@ -105,7 +110,7 @@ def test_an_option_that_makes_no_sense_is_found_before_training(overrides, group
 
 def _warnings(*overrides, discriminator=None):
     config = _compose(*overrides)
-    return build.unsound(config, discriminator or build.discriminator(config["net"], {"image_shape": (1, 32, 32)}))
+    return unsound(config, discriminator or networks.discriminator(config["net"], {"image_shape": (1, 32, 32)}))
 
 
 @pytest.mark.parametrize("penalty", ["r1", "r2", "r1r2", "gradient_penalty", "dragan"])
@@ -149,6 +154,15 @@ def test_the_assignments_experiments_differ_in_what_they_say_alone():
     assert gan["optimizer"]["discriminator"]["lr"] == 0.001
 
 
+@pytest.mark.parametrize("command", schema.COMMANDS)
+def test_each_command_warns_under_its_own_name(command):
+    with initialize_config_module("gan_cli.configs", version_base="1.3"):
+        logging = compose(command, return_hydra_config=True).hydra.job_logging
+    assert logging.formatters.simple.format == f"gan-{command}: %(message)s"
+    assert logging.handlers.console.stream == "ext://sys.stderr"
+    assert (logging.root.level, list(logging.root.handlers)) == ("WARNING", ["console"])
+
+
 def test_the_help_names_every_key():
     for command, node in schema.COMMANDS.items():
         text = schema._describe_keys(command)
@@ -164,9 +178,9 @@ def test_a_fact_that_is_a_function_is_called_only_where_it_is_wanted():
         return torch.full((1, 28, 28), 0.25)
 
     facts = {"image_shape": (1, 28, 28), "pixel_mean": pixel_mean}
-    build.generator(_compose("net=conv")["net"], facts)
+    networks.generator(_compose("net=conv")["net"], facts)
     assert not calls
-    maxout = build.generator(_compose("net=maxout")["net"], facts)
+    maxout = networks.generator(_compose("net=maxout")["net"], facts)
     bias = [module for module in maxout.modules() if isinstance(module, torch.nn.Linear)][-1].bias
     assert torch.allclose(bias.sigmoid(), torch.tensor(0.25))
     assert len(calls) == 1

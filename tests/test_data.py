@@ -19,7 +19,7 @@ from PIL import EpsImagePlugin, Image, ImageFile, ImageOps
 from gan_cli.data import Dataset, Sampler, cifar, idx, resized, to_unit
 from gan_cli.data.folder import folder
 from gan_cli.errors import UserError
-from gan_cli.images import to_uint8
+from gan_cli.sampling import to_uint8
 
 # Of the unpacked files, as published with the data set.
 MD5 = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_cli import ema
+from gan_cli.training import ema
 
 
 def test_update_is_the_recursion_for_weights_and_running_statistics():

@@ -8,23 +8,21 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers import NET, save_modules
 from PIL import Image
 
-from gan_cli import checkpoint, evaluate, schema
+from gan_cli import sampling
+from gan_cli.commands import evaluate
+from gan_cli.config import saved
 from gan_cli.data import Dataset
 from gan_cli.data.idx import mnist
 from gan_cli.errors import UserError
-from gan_cli.metrics import inception
-from gan_cli.metrics.classifier import WEIGHTS, mnist_features
+from gan_cli.metrics import catalogue, inception, measurement, suite
+from gan_cli.metrics.classifier import WEIGHTS
+from gan_cli.metrics.extractor import extractor_for
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.networks import mlp
-
-NET = {
-    "generator": {"_target_": "gan_cli.networks.mlp.Generator", "widths": [8], "norm": True},
-    "discriminator": {"_target_": "gan_cli.networks.mlp.Discriminator", "widths": [8]},
-    "z_dim": 4,
-    "prior": "normal",
-}
+from gan_cli.rundir import checkpoint
 
 
 def _save_run(tmp_path, dataset, image_shape):
@@ -32,8 +30,8 @@ def _save_run(tmp_path, dataset, image_shape):
     torch.manual_seed(0)
     generator = mlp.Generator(image_shape, 4, widths=(8,))
     config, modules = {"net": NET, "image_shape": list(image_shape), "dataset": dataset}, {"generator": generator}
-    folder, nothing = tmp_path / "run" / "checkpoints", torch.device("cpu")
-    checkpoint.save(folder, checkpoint.Progress(7, 70, 1.5), config, modules | {"ema": generator}, {}, nothing)
+    folder = tmp_path / "run" / "checkpoints"
+    save_modules(folder, checkpoint.Progress(7, 70, 1.5), config, modules | {"ema": generator})
     return tmp_path / "run"
 
 
@@ -62,10 +60,10 @@ def measured(tmp_path):
     return run
 
 
-def test_the_command_measures_everything_and_says_with_what(command, digits, tmp_path):
+def test_the_command_measures_everything_and_says_with_what(call, digits, tmp_path):
     node = {"_target_": "gan_cli.data.idx.mnist", "root": str(digits), "size": None}
     run_dir = _save_run(tmp_path, node, (1, 28, 28))
-    done = command("gan-eval", "ckpt=run", "n=64", "seed=5", "device=cpu")
+    done = call("gan-eval", "ckpt=run", "n=64", "seed=5", "device=cpu")
     assert (done.returncode, done.stderr) == (0, "")
     title, head, *rows, skipped, warning, where = done.stdout.splitlines()
     assert title == "step 7, ema weights, seed 5"
@@ -104,6 +102,7 @@ def test_the_figures_are_those_of_the_functions_and_come_again(digits, tmp_path,
     _, first = measured(run_dir, metrics=metrics)
     assert list(first) == ["frechet", "kid", "c2st_accuracy"]
     assert measured(run_dir, metrics=metrics)[1] == first
+    mnist_features = extractor_for((1, 28, 28), torch.device("cpu")).features
     real = mnist_features(mnist(root=str(digits)).images)
     fresh = mnist(root=str(digits), split="test").images
     assert first["frechet"]["real_data"] != pytest.approx(frechet_distance(real, mnist_features(fresh)))  # 64 of 120
@@ -121,7 +120,7 @@ def test_digits_of_another_size_are_judged_at_28(digits, tmp_path, measured):
 
 def test_a_classifier_that_does_not_know_the_classes_is_not_asked(tmp_path, digits, measured, monkeypatch):
     data = mnist(root=str(digits))
-    monkeypatch.setattr(evaluate.build, "dataset", lambda _: Dataset(data.images, (data.labels + 1) % 10, tuple("abc")))
+    monkeypatch.setattr(saved, "training_data", lambda _: Dataset(data.images, (data.labels + 1) % 10, tuple("abc")))
     node = {"_target_": "gan_cli.data.idx.mnist", "root": str(digits), "size": None}
     with pytest.raises(UserError, match=r"nothing to measure: modes: the digit classifier names only [0-9]+% of"):
         measured(_save_run(tmp_path, node, (1, 28, 28)), metrics=["modes"])
@@ -159,7 +158,7 @@ def test_what_a_folder_of_colour_images_lacks_is_said(tmp_path, monkeypatch, mea
     assert f"{by_features}: colour images are judged by Inception features: pip install 'gan-cli[fid]'" in line
     assert "parzen, c2st, one_nn, memorisation: needs held-out data, and this dataset has no test split" in line
     assert not (tmp_path / "run" / "eval.json").exists()
-    monkeypatch.setattr(evaluate.images, "generate", None)  # no sample is drawn for nothing
+    monkeypatch.setattr(sampling, "generate", None)  # no sample is drawn for nothing
     with pytest.raises(UserError, match="nothing to measure: frechet"):
         measured(tmp_path / "run", metrics="frechet")
 
@@ -168,8 +167,8 @@ def test_without_features_two_sample_tests_look_at_pixels(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     rng = torch.Generator().manual_seed(1)
     train, test, fake = (torch.randint(0, 256, (60, 3, 4, 4), dtype=torch.uint8, generator=rng) for _ in range(3))
-    data = evaluate.Data(Dataset(train), None, Dataset(test), lambda: fake, 60, 0, torch.device("cpu"), 50)
-    figures, skipped = evaluate.measure(data, ["frechet", "c2st", "one_nn", "memorisation", "parzen"])
+    data = measurement.Data(Dataset(train), None, Dataset(test), lambda: fake, 60, 0, torch.device("cpu"), 50)
+    figures, skipped = suite.measure(data, ["frechet", "c2st", "one_nn", "memorisation", "parzen"])
     assert [line.split(":")[0] for line in skipped] == ["frechet"]
     assert {name: figure.extractor for name, figure in figures.items()} == dict.fromkeys(
         ["c2st_accuracy", "one_nn_accuracy", "copying", "parzen"]
@@ -214,11 +213,11 @@ def test_other_data_than_the_generator_draws_are_refused_and_root_says_where_the
         measured(_save_run(tmp_path, node, (3, 8, 8)))
 
 
-def test_the_names_of_the_metrics(command):
-    assert tuple(evaluate.METRICS) == schema.METRICS
-    listed = command("gan-eval", "--help")
+def test_the_names_of_the_metrics(call):
+    assert tuple(suite.METRICS) == tuple(catalogue.FAMILIES)
+    listed = call("gan-eval", "--help")
     assert listed.returncode == 0
-    assert all(f"\n  {name} " in listed.stdout for name in schema.METRICS)
+    assert all(f"\n  {name} " in listed.stdout for name in catalogue.FAMILIES)
     for typed in ("metrics=[kid,freche]", "metrics=freche"):
-        done = command("gan-eval", "ckpt=nowhere", typed)
+        done = call("gan-eval", "ckpt=nowhere", typed)
         assert (done.returncode, done.stderr) == (2, "gan-eval: no metrics 'freche'; did you mean 'frechet'?\n")

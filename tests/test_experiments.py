@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from conftest import CONFIGS
+from helpers import CONFIGS
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from PIL import Image
 
-from gan_cli import checkpoint, sample, train
+from gan_cli import load_generator
+from gan_cli.commands import train
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 
@@ -36,7 +37,7 @@ def test_an_experiment_trains_for_two_steps_and_is_sampled_from(name, pictures, 
     assert outcome.step == 2
     assert all(torch.isfinite(torch.tensor(value)) for value in outcome.metrics.values())
     assert {path.name for path in (tmp_path / "samples").iterdir()} >= {"00000000.png", "00000002.png"}
-    assert sample.load_generator(checkpoint.read(tmp_path))
+    assert load_generator(tmp_path)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

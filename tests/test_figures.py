@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_cli import figures
 from gan_cli.metrics.extractor import extractor_for
 from gan_cli.noise import linear_path, spherical_path
+from gan_cli.pictures import figures
 
 
 def test_paths_between_latents():

@@ -8,15 +8,15 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_cli.errors import TrainingDiverged
-from gan_cli.finite import Part, Watch
+from gan_cli.training.nonfinite import Watch
 
 
 @pytest.fixture
-def parts():
-    return [
-        Part("discriminator", nn.Linear(2, 1), ("loss_d", "penalty")),
-        Part("generator", nn.Linear(1, 2), ("loss_g",)),
-    ]
+def sides():
+    return {
+        "discriminator": {"discriminator": nn.Linear(2, 1)},
+        "generator": {"generator": nn.Linear(1, 2)},
+    }
 
 
 class Waits(TorchDispatchMode):
@@ -29,12 +29,12 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_only_check_waits_for_the_device(parts):
-    watch = Watch(parts, torch.device("cpu"))
+def test_only_check_waits_for_the_device(sides):
+    watch = Watch(sides, torch.device("cpu"))
     with Waits() as waits:
         for step in range(1, 4):
-            watch.add("loss_d", torch.ones(()))
-            watch.add("loss_g", torch.ones(()))
+            watch.add("discriminator", "loss_d", torch.ones(()))
+            watch.add("generator", "loss_g", torch.ones(()))
             watch.end_step(step)
         assert waits.count == 0
         watch.check()
@@ -42,13 +42,13 @@ def test_only_check_waits_for_the_device(parts):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_the_first_step_is_named_however_late_one_looks(parts, bad):
-    watch = Watch(parts, torch.device("cpu"))
+def test_the_first_step_is_named_however_late_one_looks(sides, bad):
+    watch = Watch(sides, torch.device("cpu"))
     for step in range(1, 9):
-        watch.add("penalty", torch.tensor(bad if step in (3, 5) else 1.0))
+        watch.add("discriminator", "penalty", torch.tensor(bad if step in (3, 5) else 1.0))
         if step == 4:
             with torch.no_grad():
-                parts[1].network.weight[0] = bad
+                sides["generator"]["generator"].weight[0] = bad
         watch.end_step(step)
     with pytest.raises(TrainingDiverged, match="^step 3: no longer finite: penalty$"):
         watch.check()
@@ -59,12 +59,12 @@ def test_the_first_step_is_named_however_late_one_looks(parts, bad):
         watch.check()
 
 
-def test_infinities_that_cancel_out_are_still_seen(parts):
-    watch = Watch(parts, torch.device("cpu"))
-    watch.add("loss_d", torch.tensor(math.inf))
-    watch.add("loss_d", torch.tensor(-math.inf))
+def test_infinities_that_cancel_out_are_still_seen(sides):
+    watch = Watch(sides, torch.device("cpu"))
+    watch.add("discriminator", "loss_d", torch.tensor(math.inf))
+    watch.add("discriminator", "loss_d", torch.tensor(-math.inf))
     with torch.no_grad():
-        parts[0].network.weight.copy_(torch.tensor([[math.inf, -math.inf]]))
+        sides["discriminator"]["discriminator"].weight.copy_(torch.tensor([[math.inf, -math.inf]]))
     watch.end_step(1)
     with pytest.raises(TrainingDiverged, match="loss_d, discriminator.weight$"):
         watch.check()

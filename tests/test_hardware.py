@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from gan_cli import hardware
 from gan_cli.errors import UserError
+from gan_cli.training import device as hardware
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

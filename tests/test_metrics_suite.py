@@ -21,6 +21,7 @@ from gan_cli.metrics.modes import class_shares, label_modes, label_shares, modes
 from gan_cli.metrics.parzen import SIGMAS, log_likelihoods, parzen_window
 from gan_cli.metrics.precision_recall import density_coverage, precision_recall
 from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
+from gan_cli.noise import Noise
 
 
 def _normal(n, d, seed, shift=0.0):
@@ -243,7 +244,7 @@ def test_the_score_of_stacks_while_training_is_their_divergence(monkeypatch):
         def forward(self, z):
             return self.image.expand(len(z), -1, -1, -1)
 
-    evaluate = quality.scores(stacks, Constant(), "normal", 2)
+    evaluate = quality.scores(stacks, Constant(), Noise("normal", 2))
     expected = -class_shares(stacks)[stacks.labels[0]].log().item()
     assert evaluate(Constant()) == {"class_kl": pytest.approx(expected), "classes_hit": 1}
 

@@ -6,11 +6,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from helpers import save_modules
 from torch import nn
 
-from gan_cli import checkpoint, penalties
+from gan_cli import penalties
 from gan_cli.networks import conv, cs231n, dcgan, layers, maxout, mlp, resnet
 from gan_cli.noise import sample_noise
+from gan_cli.rundir import checkpoint
+from gan_cli.training.state import load_module
 
 ANY = [(1, 28, 28), (3, 32, 32), (1, 8, 12), (3, 64, 64)]
 SIZES = {
@@ -268,9 +271,9 @@ def test_spectral_normalisation_bounds_each_layer_and_is_saved(name, tmp_path):
     for weight in weights:
         assert torch.linalg.svdvals(weight.flatten(1))[0].item() == pytest.approx(1, abs=0.02)
 
-    checkpoint.save(tmp_path, checkpoint.Progress(), {}, {"discriminator": discriminator}, {}, torch.device("cpu"))
+    save_modules(tmp_path, checkpoint.Progress(), {}, {"discriminator": discriminator})
     loaded = DISCRIMINATORS[name]()
-    checkpoint.load_module(checkpoint.read(tmp_path / "last.safetensors"), "discriminator", loaded)
+    load_module(checkpoint.read(tmp_path / "last.safetensors"), "discriminator", loaded)
     assert torch.equal(loaded.eval()(images), discriminator.eval()(images))
     with torch.device("meta"):
         sketch = DISCRIMINATORS[name]()

@@ -3,7 +3,8 @@
 import dataclasses
 import inspect
 
-from gan_cli import loop, schema
+import gan_cli
+from gan_cli.config import schema
 from gan_cli.data import Dataset, Points
 
 
@@ -12,11 +13,13 @@ def test_the_keys_of_the_commands():
     assert names == {
         "train": [
             "dataset",
+            "game",
             "net",
             "loss",
             "penalty",
             "augment",
             "optimizer",
+            "sinks",
             "conditional",
             "k",
             "update",
@@ -27,6 +30,7 @@ def test_the_keys_of_the_commands():
             "seed",
             "device",
             "precision",
+            "deterministic",
             "compile",
             "ema",
             "log_every",
@@ -46,18 +50,25 @@ def test_the_keys_of_the_commands():
     }
 
 
-def test_the_loop_can_be_called_from_python_by_these_names():
-    parameters = inspect.signature(loop.train).parameters
-    needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
-    assert needed == [
-        "generator",
-        "discriminator",
-        "dataset",
-        "loss",
-        "make_optimizer_g",
-        "make_optimizer_d",
-        "run_dir",
-        "steps",
-    ]
+def test_the_verbs_and_their_keywords():
+    assert sorted(gan_cli.__all__) == [
+        "Average", "Compute", "Noise", "Penalty", "Plan", "evaluate", "load_generator", "sample", "train",
+    ]  # fmt: skip
+    parameters = {name: inspect.signature(getattr(gan_cli, name)).parameters for name in gan_cli.__all__}
+    needed = {name: [p.name for p in of.values() if p.default is p.empty] for name, of in parameters.items()}
+    assert needed["train"] == ["generator", "discriminator", "dataset", "run_dir", "plan"]
+    assert needed["load_generator"] == needed["sample"] == needed["evaluate"] == ["ckpt"]
+    assert list(parameters["train"]) == [
+        "generator", "discriminator", "dataset", "loss", "optimizer_g", "optimizer_d", "run_dir", "plan", "k", "update",
+        "batch_size", "noise", "penalty", "augment", "conditional", "average", "compute", "seed", "samples", "game",
+        "draw", "evaluate", "sinks", "resume",
+    ]  # fmt: skip
+    assert list(parameters["Plan"]) == [
+        "steps", "max_seconds", "lr_decay_after", "log_every", "sample_every", "checkpoint_every", "eval_every", "keep",
+        "on_nonfinite", "on_write_error",
+    ]  # fmt: skip
+    assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
+        ["prior", "z_dim"], ["function", "interval", "clip"], ["half_life", "ramp"], ["device", "bf16", "compile"],
+    ]  # fmt: skip
     assert [f.name for f in dataclasses.fields(Dataset)] == ["images", "labels", "class_names"]
     assert [f.name for f in dataclasses.fields(Points)] == ["points", "mixture"]

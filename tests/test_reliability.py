@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from test_fuzz import FAST, _command
+from helpers import FAST, ROOT, invoke
 
-from gan_cli import checkpoint, cli, loop, train
+from gan_cli import cli
+from gan_cli.commands import train
 from gan_cli.errors import UserError
-from gan_cli.stats import read_metrics
+from gan_cli.rundir import checkpoint, layout
+from gan_cli.rundir.records import read_metrics
+from gan_cli.training.plan import Outcome
 
-ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 SMALL = [
     "net.generator.width=2", "net.discriminator.width=2", "batch_size=4", "samples=4", "log_every=5",
@@ -135,7 +136,7 @@ def _unlock(disk):
 )
 def test_a_full_or_read_only_disk_is_sat_out(start, disk, begin, end, complaint):
     run, run_dir = start("steps=1000000", "run_dir=disk/run"), disk / "run"
-    run.until(lambda: checkpoint.in_order(run_dir / "checkpoints"))
+    run.until(lambda: layout.in_order(run_dir / "checkpoints"))
     begin(disk)
     run.until(lambda: complaint in run.err.read_text())
     before = checkpoint.read(run_dir).progress.step  # the last good one is intact
@@ -169,7 +170,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(command, tm
     assert "step 15/25" in resumed.stdout
 
     (folder / "last.safetensors").write_bytes(b"")
-    for path in checkpoint.in_order(folder):
+    for path in layout.in_order(folder):
         path.write_bytes(b"nothing")
     lost = command("gan-train", "resume=run")
     assert lost.returncode == 2
@@ -186,7 +187,7 @@ def test_a_run_folder_of_any_name_and_the_lines_it_ends_with(command, tmp_path, 
     lines = dict(re.findall("(to sample|to go on): +(.*)", first.stdout))
     for line in lines.values():
         program, *arguments = shlex.split(line)
-        status, err = _command({"gan-sample": cli.sample, "gan-train": cli.train}[program], arguments)
+        status, _, err = invoke({"gan-sample": cli.sample, "gan-train": cli.train}[program], arguments)
         assert status == 0, (line, err)
     assert (tmp_path / name / "sample.png").is_file()
     assert checkpoint.read(tmp_path / name).progress.step == 4
@@ -212,7 +213,7 @@ def test_a_run_that_finished_between_the_check_and_the_lock_is_not_overwritten(t
 @pytest.mark.parametrize("override", ["run_dir='a\\${b}'", "+dataset.x='a\\${b}'"])
 def test_words_that_a_checkpoint_would_be_refused_for_are_refused_at_once(tmp_path, monkeypatch, override):
     monkeypatch.chdir(tmp_path)
-    status, err = _command(cli.train, [override])
+    status, _, err = invoke(cli.train, [override])
     assert (status, err.count("\n")) == (2, 1), err
     assert "holds a literal ${" in err
     assert not list(tmp_path.iterdir())
@@ -231,18 +232,17 @@ def test_what_nobody_reads_costs_a_run_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("saved", [None, 3])
 def test_a_run_that_is_ended_while_its_disk_is_full_says_what_is_lost(tmp_path, monkeypatch, caplog, capsys, saved):
-    def full(*_, **options):
-        for path in (options["run_dir"] / "checkpoints").glob("*"):
+    def full(parts, run_dir, resume):
+        for path in (run_dir / "checkpoints").glob("*"):
             path.unlink()
         if saved is not None:
-            folder, now = options["run_dir"] / "checkpoints", checkpoint.Progress(saved)
-            checkpoint.save(folder, now, {}, {}, {}, torch.device("cpu"))
-        return loop.Outcome(9, 1.0, {}, signal.SIGTERM)
+            checkpoint.save(run_dir / "checkpoints", checkpoint.Progress(saved), {}, {})
+        return Outcome(9, 1.0, {}, signal.SIGTERM)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "train", full)
+    monkeypatch.setattr(train, "execute", full)
     monkeypatch.setattr(train.log, "warning", lambda *words: print("gan-train:", words[0] % words[1:], file=sys.stderr))
-    status, err = _command(cli.train, [*FAST, "run_dir=run"])
+    status, _, err = invoke(cli.train, [*FAST, "run_dir=run"])
     assert status == 143
     assert err == f"gan-train: step 9 is lost: saved is only what came up to step {saved or 0}\n"
 

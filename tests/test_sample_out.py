@@ -5,30 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from helpers import NET, save_checkpoint
 from PIL import Image
 
-from gan_cli import checkpoint, sample
+from gan_cli.commands import sample
+from gan_cli.config.saved import SavedRun
 from gan_cli.errors import UserError
-from gan_cli.networks import mlp
-
-NET = {
-    "generator": {"_target_": "gan_cli.networks.mlp.Generator", "widths": [8], "norm": True},
-    "discriminator": {"_target_": "gan_cli.networks.mlp.Discriminator", "widths": [8]},
-    "z_dim": 4,
-    "prior": "normal",
-}
+from gan_cli.rundir import checkpoint
 
 
 @pytest.fixture
 def draw(tmp_path):
     """Sample three images from a small checkpoint: ``draw(out)``."""
-    torch.manual_seed(0)
-    generator = mlp.Generator((1, 8, 8), 4, widths=(8,))
-    config = {"net": NET, "image_shape": [1, 8, 8], "dataset": {"_target_": "gan_cli.data.idx.mnist", "size": 8}}
-    folder, nothing = tmp_path / "run" / "checkpoints", torch.device("cpu")
-    modules = {"generator": generator, "ema": generator}
-    path = checkpoint.save(folder, checkpoint.Progress(7, 70, 1.5), config, modules, {}, nothing)
+    path = save_checkpoint(tmp_path / "run", dataset={"_target_": "gan_cli.data.idx.mnist", "size": 8})
     settings = {
         "n": 3, "figure": "grid", "seed": 0, "weights": "ema", "batch_size": 32, "labels": None, "device": "cpu",
         "root": None, "trust": [],
@@ -53,7 +42,7 @@ def test_a_file_of_another_kind_is_not_overwritten(draw, tmp_path, monkeypatch, 
     def never(*_):
         raise AssertionError("the network is built first")
 
-    monkeypatch.setattr(sample, "load_generator", never)
+    monkeypatch.setattr(SavedRun, "generator", never)
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UserError, match=complaint) as told:
@@ -113,4 +102,4 @@ def test_figures_are_pictures_in_the_run_folder(draw, tmp_path, monkeypatch):
 def test_what_pictures_cannot_have_for_a_shape_is_refused_before_a_network_is_built(shape):
     opened = checkpoint.Checkpoint(Path("x"), checkpoint.Progress(), {"net": NET, "image_shape": shape}, {}, {})
     with pytest.raises(UserError, match="^x has images of shape .*: they should be .1 or 3 channels, height, width"):
-        sample.load_generator(opened)
+        SavedRun(opened).generator()

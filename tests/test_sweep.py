@@ -3,12 +3,13 @@
 import json
 import math
 
-from gan_cli import sweep
+from gan_cli.commands import sweep
+from gan_cli.metrics.catalogue import TERMS
 
 
 def _run(folder, name, **metrics):
     (folder / name).mkdir()
-    row = {"step": 1, "seconds": 1.0, **dict.fromkeys(sweep.METRICS, 0.5), **metrics}
+    row = {"step": 1, "seconds": 1.0, **dict.fromkeys((*TERMS, "images_per_second"), 0.5), **metrics}
     (folder / name / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     return folder / name
 

@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import CONFIGS
+from helpers import CONFIGS
 from PIL import Image
 from scipy import integrate, stats
 from torch import nn
 
-from gan_cli import checkpoint, figures, images, sample, train
+from gan_cli import sampling
+from gan_cli.commands import sample, train
+from gan_cli.config.saved import open_run
 from gan_cli.data import Mixture, Points, toys
 from gan_cli.errors import UserError
 from gan_cli.metrics import quality, theory
 from gan_cli.metrics.modes import modes
 from gan_cli.networks import toy
-from gan_cli.noise import quantiles
+from gan_cli.noise import Noise, quantiles
+from gan_cli.pictures.samples import drawing
 
 PAIR = [[0.3, -1.0, 0.5], [0.7, 2.0, 1.0]]
 
@@ -140,14 +143,14 @@ def test_mode_counts_by_hand():
 
 def test_mode_scores_by_the_generators_own_points():
     ring = toys.ring8(100).mixture
-    scores = quality.mode_counts(ring, "normal", 2)(Affine(0.0, ring.means[3]))
+    scores = quality.mode_counts(ring, Noise("normal", 2))(Affine(0.0, ring.means[3]))
     assert scores == {"missed": 7.0, "modes": 1, "high_quality": 1.0}
 
 
 def test_networks_keep_the_datas_scale():
     data = Points(torch.randn(1000, 2) * 3 + torch.tensor([10.0, -5.0]))
     generator = toy.Generator((2,), 2, waves=8, data_mean=data.facts["data_mean"], data_std=data.facts["data_std"])
-    points = images.generate_points(generator, torch.randn(2000, 2))
+    points = sampling.generate_points(generator, torch.randn(2000, 2))
     assert points.mean(dim=0).tolist() == pytest.approx([10, -5], abs=1)
     assert points.std().item() == pytest.approx(data.points.std().item(), rel=0.2)
     copy = toy.Generator((2,), 2, waves=8)
@@ -168,14 +171,14 @@ def test_pictures_have_their_size_and_what_cannot_be_drawn_gets_one_line():
     line, ring = toys.gaussian1d(n=50), toys.ring8(50)
     discriminator = toy.Discriminator((1,))
     latents = torch.randn(20, 1)
-    assert figures.drawing(line, discriminator, "uniform", latents)(0, Affine(1.0, 0.0)).size == (770, 550)
-    assert figures.drawing(ring, discriminator, "normal", torch.randn(9, 2))(7, Affine(1.0, 0.0)).size == (660, 700)
+    assert drawing(line, discriminator, "uniform", latents)(0, Affine(1.0, 0.0)).size == (770, 550)
+    assert drawing(ring, discriminator, "normal", torch.randn(9, 2))(7, Affine(1.0, 0.0)).size == (660, 700)
     with pytest.raises(UserError, match="net.z_dim=1"):
-        figures.drawing(line, discriminator, "normal", torch.randn(9, 2))
+        drawing(line, discriminator, "normal", torch.randn(9, 2))
     with pytest.raises(UserError, match="3 dimensions"):
-        figures.drawing(Points(torch.zeros(5, 3)), discriminator, "normal", latents)
+        drawing(Points(torch.zeros(5, 3)), discriminator, "normal", latents)
     with pytest.raises(UserError, match="eval_every"):
-        quality.scores(toys.spiral(50), discriminator, "normal", 2)
+        quality.scores(toys.spiral(50), discriminator, Noise("normal", 2))
 
 
 def _compose(*overrides):
@@ -208,7 +211,7 @@ def test_figure_1_from_the_command_to_its_frames(tmp_path):
     with pytest.raises(UserError, match="leave figure out"):
         sample.run({"ckpt": str(tmp_path), "n": 4, "out": None, **options, "figure": "interpolation"})
     with pytest.raises(UserError, match="trained on points"):
-        sample.load_data(checkpoint.read(tmp_path))
+        open_run(tmp_path).splits()
     with pytest.raises(UserError, match="points are written as"):
         sample.run({"ckpt": str(tmp_path), "n": 4, "out": str(tmp_path / "folder"), **options})
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 WEIGHTS = Path(__file__).parent / "mnist_classifier.safetensors"
@@ -56,10 +55,3 @@ def load_classifier() -> Classifier:
     classifier = Classifier()
     classifier.load_state_dict(safetensors.torch.load_file(WEIGHTS))
     return classifier.eval()
-
-
-@torch.inference_mode()
-def mnist_features(images: Tensor, batch_size: int = 1000) -> Tensor:
-    """The shipped classifier's 128 features of uint8 images ``[N, 1, 28, 28]``, float64 ``[N, 128]``."""
-    classifier = load_classifier()
-    return torch.cat([classifier.features(batch / 255).double() for batch in images.split(batch_size)])

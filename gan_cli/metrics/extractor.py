@@ -27,9 +27,13 @@ class Extractor:
     classify: Callable[[Tensor], Tensor] | None = None
 
     @torch.inference_mode()
-    def features(self, images: Tensor, batch_size: int = 256, what: str = "images") -> Tensor:
-        """The float32 features of uint8 images ``[N, C, H, W]``, on the CPU, ``batch_size`` at a time."""
-        batches = tqdm(images.split(batch_size), f"features of {what}", leave=False, disable=None)
+    def features(self, images: Tensor, batch_size: int = 256, what: str | None = None) -> Tensor:
+        """The float32 features of uint8 images ``[N, C, H, W]``, on the CPU, ``batch_size`` at a time.
+
+        A bar on the terminal says ``what`` they are of; there is none without it.
+        """
+        hidden = None if what else True  # None: hidden only where standard error is no terminal
+        batches = tqdm(images.split(batch_size), f"features of {what}", leave=False, disable=hidden)
         return torch.cat([self.embed(batch).cpu() for batch in batches])
 
     @torch.inference_mode()

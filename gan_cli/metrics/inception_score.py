@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gan_cli.stats import mean_std
+from gan_cli.metrics.mean_std import mean_std
 
 
 def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:

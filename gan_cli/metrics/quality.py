@@ -5,40 +5,38 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from gan_cli import images
 from gan_cli.data import Dataset, Mixture, Points
 from gan_cli.data.idx import STACKS
 from gan_cli.errors import UserError
 from gan_cli.metrics import theory
-from gan_cli.metrics.classifier import mnist_features
 from gan_cli.metrics.extractor import extractor_for
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.modes import class_shares, label_modes, modes
 from gan_cli.metrics.precision_recall import precision_recall
+from gan_cli.noise import Noise
+from gan_cli.sampling import generate, generate_points, labels_like, latents
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
-def scores(
-    dataset: Dataset | Points, discriminator: nn.Module, prior: str, z_dim: int, conditional: bool = False
-) -> Evaluate:
+def scores(dataset: Dataset | Points, discriminator: nn.Module, noise: Noise, conditional: bool = False) -> Evaluate:
     """What tells how good a generator for such data is, a function of the generator. UserError where nothing does.
 
     A ``conditional`` generator is asked for each class as often as the data have it.
     """
     known = dataset.labels if conditional else None
     if isinstance(dataset, Dataset) and dataset.class_names == STACKS:
-        return stack_modes(dataset, prior, z_dim, known)
+        return stack_modes(dataset, noise, known)
     if isinstance(dataset, Dataset):
-        return digit_scores(dataset.images, prior, z_dim, known)
+        return digit_scores(dataset.images, noise, known)
     if dataset.mixture is None:
         raise UserError("there is no score for points of no known mixture: leave eval_every out")
     if dataset.image_shape == (1,):
-        return divergence(dataset.mixture, discriminator, prior)
-    return mode_counts(dataset.mixture, prior, z_dim)
+        return divergence(dataset.mixture, discriminator, noise.prior)
+    return mode_counts(dataset.mixture, noise)
 
 
-def digit_scores(real: Tensor, prior: str, z_dim: int, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
+def digit_scores(real: Tensor, noise: Noise, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``frechet``, ``precision``, ``recall``, by the shipped digit classifier's 128 features.
 
     ``real`` are all the images to compare with, uint8 ``[N, 1, 28, 28]``; their features are taken once, here. The
@@ -49,30 +47,31 @@ def digit_scores(real: Tensor, prior: str, z_dim: int, known: Tensor | None = No
         raise UserError(
             f"the digit classifier judges grey images of 28x28, not {list(real.shape[1:])}: leave eval_every out"
         )
-    real_features, latents = mnist_features(real), images.latents(prior, n, z_dim, seed=0)
-    labels = None if known is None else images.labels_like(known, n, seed=0)
+    extractor = extractor_for((1, 28, 28), torch.device("cpu"))
+    real_features, z = extractor.features(real), latents(noise, n, seed=0)
+    labels = None if known is None else labels_like(known, n, seed=0)
     some = real_features[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[:n]]
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        features = mnist_features(torch.cat(list(images.generate(generator, latents, labels=labels))))
+        features = extractor.features(torch.cat(list(generate(generator, z, labels=labels))))
         precision, recall = precision_recall(some, features)
         return {"frechet": frechet_distance(real_features, features), "precision": precision, "recall": recall}
 
     return evaluate
 
 
-def stack_modes(dataset: Dataset, prior: str, z_dim: int, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
+def stack_modes(dataset: Dataset, noise: Noise, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``class_kl``, in nats, and ``classes_hit`` of 1000, for stacked digits.
 
     Of ``n`` samples of seed 0, each channel named by the shipped digit classifier; see :func:`label_modes`. A perfect
     sampler of 10,000 has a KL of about 0.05.
     """
     extractor = extractor_for(dataset.image_shape, torch.device("cpu"), dataset.class_names)
-    shares, latents = class_shares(dataset), images.latents(prior, n, z_dim, seed=0)
-    asked = None if known is None else images.labels_like(known, n, seed=0)
+    shares, z = class_shares(dataset), latents(noise, n, seed=0)
+    asked = None if known is None else labels_like(known, n, seed=0)
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        labels = torch.cat([extractor.labels(block) for block in images.generate(generator, latents, labels=asked)])
+        labels = torch.cat([extractor.labels(block) for block in generate(generator, z, labels=asked)])
         found, divergence = label_modes(labels, shares)
         return {"class_kl": divergence, "classes_hit": found}
 
@@ -92,15 +91,15 @@ def divergence(mixture: Mixture, discriminator: nn.Module, prior: str) -> Evalua
     return evaluate
 
 
-def mode_counts(mixture: Mixture, prior: str, z_dim: int, n: int = 2500) -> Evaluate:
+def mode_counts(mixture: Mixture, noise: Noise, n: int = 2500) -> Evaluate:
     """A function: generator -> ``missed``, ``modes``, ``high_quality``, for mixtures of one std: see :func:`modes`.
 
     Of ``n`` samples of seed 0. ``missed`` are the modes without a sample, and the share of samples without a mode.
     """
-    latents = images.latents(prior, n, z_dim, seed=0)
+    z = latents(noise, n, seed=0)
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        points = images.generate_points(generator, latents)
+        points = generate_points(generator, z)
         found, share = modes(points, mixture.means, mixture.stds[0].item())
         return {"missed": len(mixture.means) - found + 1 - share, "modes": found, "high_quality": share}
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from gan_cli import images
 from gan_cli.data import Mixture
 from gan_cli.noise import quantiles
+from gan_cli.sampling import generate_points
 
 BINS = 600
 INTERVALS = 4000  # of the latent
@@ -78,7 +78,7 @@ def pushforward(generator: nn.Module, prior: str, edges: Tensor) -> tuple[Tensor
     By the change of variables: the latent's line is cut into intervals of equal probability, each spread evenly between
     the outputs of its ends. No sampling, so no noise. Gives float64 ``[B]``, and what lies outside of all bins.
     """
-    x = images.generate_points(generator, quantiles(prior, INTERVALS), batch_size=INTERVALS).double().squeeze(1)
+    x = generate_points(generator, quantiles(prior, INTERVALS), batch_size=INTERVALS).double().squeeze(1)
     low, high = torch.minimum(x[:-1], x[1:]), torch.maximum(x[:-1], x[1:])
     below = ((edges[:, None] - low) / (high - low).clamp_min(1e-12)).clamp_(0, 1).mean(dim=1)
     masses = below.diff()

@@ -1,0 +1,140 @@
+"""``gan-eval``: how good a checkpoint's samples are, by the literature's measures, and where each number is from."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gan_cli import __version__, files, sampling
+from gan_cli.config.saved import SavedRun, Splits, open_run
+from gan_cli.errors import UserError
+from gan_cli.metrics import parzen
+from gan_cli.metrics.catalogue import FAMILIES
+from gan_cli.metrics.measurement import FEWEST, Data, Measurement
+from gan_cli.metrics.suite import measure
+from gan_cli.rundir import layout
+from gan_cli.training import device as devices
+
+
+def run(config: Mapping[str, Any]) -> str:
+    """Measure a checkpoint as ``config`` says and write ``eval.json``; gives the report, a table.
+
+    Metrics that don't apply to the data are skipped, with a line that says why; UserError if none does.
+    """
+    saved = open_run(config["ckpt"], config["trust"])
+    measured, skipped, rows = measurements(saved, config)
+    step, path = saved.checkpoint.progress.step, layout.run_folder(saved.path) / "eval.json"
+    files.write_atomic(path, (json.dumps(rows, indent=1) + "\n").encode())
+    title = f"step {step:,}, {config['weights']} weights, seed {config['seed']}"
+    warnings = [parzen.WARNING] if "parzen" in measured else []
+    return "\n".join([title, table(measured), *(f"skipped {line}" for line in skipped), *warnings, f"also in {path}"])
+
+
+class Measured(NamedTuple):
+    """The numbers by name, a line for each reason why some metrics don't apply, and the rows of ``eval.json``."""
+
+    numbers: dict[str, Measurement]
+    skipped: list[str]
+    rows: dict[str, dict[str, Any]]
+
+
+def measurements(saved: SavedRun, config: Mapping[str, Any]) -> Measured:
+    """What the metrics of ``config`` give for a run's samples. UserError where none applies."""
+    device = devices.device(config["device"])
+    generator = saved.generator(config["weights"]).to(device)
+    splits = _compared(saved.splits(config["root"]))
+    labels = _labels(saved, splits, config)
+    data = Data(
+        *splits, lambda: _draw(saved, generator, labels, config), config["n"], config["seed"], device,
+        config["batch_size"], labels,
+    )  # fmt: skip
+    measured, skipped = measure(data, _names(config["metrics"]))
+    if not measured:
+        raise UserError(f"nothing to measure: {'; '.join(skipped)}")
+    facts = {
+        "n_held_out": min(config["n"], len(splits.test)) if splits.test else None,
+        "seed": config["seed"],
+        "precision": "float32",
+        "weights": config["weights"],
+        "step": saved.checkpoint.progress.step,
+        "checkpoint": saved.path.name,
+        "gan_cli": __version__,
+    }
+    return Measured(measured, skipped, {name: _provenance(found) | facts for name, found in measured.items()})
+
+
+def _compared(splits: Splits) -> Splits:
+    """``splits``, without held-out data that are too few to compare with. UserError where the training data are."""
+    if len(splits.train) < FEWEST:
+        raise UserError(f"{len(splits.train)} training images are too few to compare with: at least {FEWEST}")
+    return splits if splits.test is None or len(splits.test) >= FEWEST else splits._replace(test=None)
+
+
+def _labels(saved: SavedRun, splits: Splits, config: Mapping[str, Any]) -> Tensor | None:
+    """What a conditional generator is asked for: each class as often as the data have it."""
+    if not (classes := len(saved.class_names)):
+        return None
+    if splits.train.labels is None or int(splits.train.labels.max()) >= classes:
+        raise UserError(f"{saved.path} draws by {classes} classes, which these data don't have")
+    return sampling.labels_like(splits.train.labels, config["n"], config["seed"])
+
+
+def _draw(saved: SavedRun, generator: nn.Module, labels: Tensor | None, config: Mapping[str, Any]) -> Tensor:
+    """The samples, uint8 ``[n, C, H, W]``."""
+    z = sampling.latents(saved.noise, config["n"], config["seed"])
+    with tqdm(total=config["n"], desc="sampling", leave=False, disable=None) as bar:
+        blocks = []
+        for block in sampling.generate(generator, z, config["batch_size"], labels=labels):
+            blocks.append(block)
+            bar.update(len(block))
+    return torch.cat(blocks)
+
+
+def _names(metrics: str | Sequence[str] | None) -> list[str]:
+    """The metrics asked for, each once; ``all``, or none, stands for all of them."""
+    words = [metrics] if isinstance(metrics, str) else metrics or ["all"]
+    return list(FAMILIES) if "all" in words else list(dict.fromkeys(words))
+
+
+def _provenance(found: Measurement) -> dict[str, Any]:
+    """A measurement as it stands in ``eval.json``: the number, and what it was measured with."""
+    row = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in ("extractor", "details")}
+    extractor = found.extractor
+    row["extractor"] = extractor.name if extractor else "pixels"
+    row["extractor_sha256"] = extractor.sha256 if extractor else None
+    return {**row, **found.details}
+
+
+def table(measured: Mapping[str, Measurement]) -> str:
+    """The measurements as text, columns aligned: value ± error, what real data get, and what it was measured with."""
+    rows = [["metric", "value", "real data", "measured with"]]
+    for name, found in measured.items():
+        error = f" ± {found.error:.2g}" if found.error is not None else ""
+        real = "-" if found.real_data is None else _number(found.real_data)
+        rows.append([name, _number(found.value) + error, real, _measured_with(found)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _measured_with(found: Measurement) -> str:
+    space = found.extractor.name if found.extractor else "pixels"
+    real = f"{found.n_real:,} {found.split} / " if found.n_real else ""
+    details = [f"{name} {_shown(value)}" for name, value in found.details.items() if name != "error_is"]
+    if "error_is" in found.details:
+        details.append(f"±: {found.details['error_is']}")
+    return ", ".join([f"{space}: {real}{found.n_fake:,} samples", *details])
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _shown(value: Any) -> str:
+    """A detail as the table has it: ``0.49 to 0.51`` for an interval, numbers short."""
+    if isinstance(value, list):
+        return " to ".join(f"{part:.3f}" for part in value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

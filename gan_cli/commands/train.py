@@ -1,0 +1,132 @@
+"""``gan-train`` from a composed configuration to a finished run folder."""
+
+import logging
+import math
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gan_cli import files
+from gan_cli.config.build import Assembled, assemble
+from gan_cli.config.resume import resumed, settled
+from gan_cli.config.saved import SavedRun, open_run
+from gan_cli.errors import UserError
+from gan_cli.pictures.animation import write_run_animation
+from gan_cli.pictures.curves import write_curves
+from gan_cli.rundir import checkpoint, layout
+from gan_cli.rundir.checkpoint import Checkpoint
+from gan_cli.rundir.records import read_metrics
+from gan_cli.terminal import Display, tell
+from gan_cli.training import algorithm
+from gan_cli.training.device import described
+from gan_cli.training.plan import Outcome
+from gan_cli.training.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:
+    """Train as ``config`` (plain data, resolved) says and write ``run_dir``.
+
+    ``overridden`` names the top-level keys that the command line set: on a resume they must be the run's own, unless
+    they may change (:data:`gan_cli.config.resume.MAY_CHANGE`).
+    """
+    if "run_dir" in overridden and config["resume"] not in (None, "auto"):
+        raise UserError(f"resume={config['resume']} goes on in that folder: leave run_dir out, or say resume=auto")
+    with layout.locked(run_dir):
+        layout.refuse_overwriting(run_dir, config["resume"], sweep=False)  # another run may have been here till now
+        files.remove_leftovers(run_dir, run_dir / "samples", run_dir / "checkpoints")
+        return _run({**settled(config), "dataset": _absolute_root(config["dataset"])}, overridden, run_dir)
+
+
+def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:
+    saved = _to_resume(config, run_dir)
+    if saved:
+        config = resumed(config, saved, overridden)
+        progress = saved.checkpoint.progress
+        if more := _what_to_raise(progress.step, progress.seconds, config):
+            return _already_done(saved, config, run_dir, more)
+    parts = assemble(config, saved)
+    for line in parts.notes:
+        log.warning(line)
+    checkpoint.save_config(run_dir, parts.config)
+    compute = parts.compute
+    tell(f"on {described(compute.device, compute.bf16, compute.compile, parts.state.batches.resident)}")
+    outcome = execute(parts, run_dir, saved.checkpoint if saved else None)
+    step = min(outcome.step, next((int(path.stem) for path in layout.in_order(run_dir / "checkpoints")), 0))
+    if step < outcome.step:  # it was asked to end while the disk took nothing
+        log.warning("step %s is lost: saved is only what came up to step %s", f"{outcome.step:,}", f"{step:,}")
+    _say_goodbye(step, run_dir, _what_to_raise(step, outcome.seconds, config))
+    return outcome
+
+
+def execute(parts: Assembled, run_dir: Path, resume: Checkpoint | None) -> Outcome:
+    """Train what was assembled, to its end or until a signal stops it, and write ``run_dir``."""
+    with Run(
+        parts.state, parts.plan, run_dir, Display, draw=parts.draw, evaluate=parts.evaluate, sinks=parts.sinks,
+        config=parts.config, resume=resume,
+    ) as going:  # fmt: skip
+        state = parts.state
+        algorithm.train(state.game, state.batches, state.optimizers, going, k=parts.k, update=parts.update)
+    return going.outcome
+
+
+def _what_to_raise(step: int, seconds: float, config: Mapping[str, Any]) -> str | None:
+    """The override that lets a complete run go on, twice as far; None while it is not complete."""
+    if step >= config["steps"]:
+        return f"steps={2 * step}"
+    if config["max_seconds"] is not None and seconds >= config["max_seconds"]:
+        return f"max_seconds={2 * math.ceil(seconds)}"
+    return None
+
+
+def _to_resume(config: Mapping[str, Any], run_dir: Path) -> SavedRun | None:
+    """The run to go on with: that of ``run_dir``, which ``resume`` names; on ``auto`` only if it has a checkpoint."""
+    if config["resume"] is None or (config["resume"] == "auto" and not layout.of_run(run_dir)):
+        return None
+    return open_run(run_dir, config["trust"])
+
+
+def _absolute_root(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A ``dataset`` group with its ``root``, if it has one, absolute: a run can be resumed from another folder."""
+    if not isinstance(dataset, Mapping) or not isinstance(dataset.get("root"), str):
+        return dataset
+    return {**dataset, "root": os.path.abspath(os.path.expanduser(dataset["root"]))}
+
+
+def _already_done(saved: SavedRun, config: Mapping[str, Any], run_dir: Path, more: str) -> Outcome:
+    """The outcome of a run that is complete: what ``resume=auto`` finds when a finished command is typed again."""
+    if config["resume"] != "auto":
+        raise UserError(f"the run in {_shown(run_dir)} is complete; add {more} to go on")
+    write_curves(run_dir)  # it doesn't have these yet if it was killed right after its last checkpoint
+    write_run_animation(run_dir)
+    progress = saved.checkpoint.progress
+    _say_goodbye(progress.step, run_dir, more)
+    return Outcome(progress.step, progress.seconds, (read_metrics(run_dir) or [{}])[-1], None)
+
+
+def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:
+    """The three lines at the end: where things are, how to sample, how to go on."""
+    shown = _shown(run_dir)
+    pictures = [name for name in ("curves.png", "training.webp", "training.gif") if (run_dir / name).is_file()]
+    names = ["samples/", "checkpoints/", *pictures]
+    tell(f"step {step:,}: {', '.join(names[:-1])} and {names[-1]} are in {shown}")
+    tell(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64'])}")
+    tell(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else [])])}")
+
+
+def _shown(folder: Path) -> str:
+    """``folder`` as short as it can be typed here."""
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+
+def _quoted(value: str) -> str:
+    """``value`` as Hydra's grammar reads it back: quoted where it holds more than plain path characters."""
+    plain = all(c.isalnum() or c in "/-_.+:" for c in value)
+    if plain:
+        return value
+    doubled = re.sub(r'(\\+)(?="|$)', r"\1\1", value)  # backslashes are plain ones but before a quote
+    return '"' + doubled.replace('"', '\\"') + '"'

@@ -1,0 +1,218 @@
+"""From a configuration to the parts of a run: one function a group, and ``assemble``, which puts them together."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import nn
+
+from gan_cli.augment import Augment
+from gan_cli.config import networks
+from gan_cli.config.advice import unsound
+from gan_cli.config.data import class_names, image_shape, training_data
+from gan_cli.config.saved import SavedRun
+from gan_cli.config.targets import bound, check_options, instantiated, module_of, target_of, whole_number
+from gan_cli.data import Dataset, Points
+from gan_cli.errors import UserError, one_line
+from gan_cli.metrics import quality
+from gan_cli.noise import Noise
+from gan_cli.pictures.samples import drawing
+from gan_cli.rundir.records import Sink
+from gan_cli.sampling import class_rows, latents
+from gan_cli.training import device as devices
+from gan_cli.training.batches import Batches
+from gan_cli.training.device import Compute
+from gan_cli.training.games import Average, Game, Loss, Penalty
+from gan_cli.training.plan import Plan
+from gan_cli.training.state import MakeOptimizer, State, make_optimizers
+
+
+class Assembled(NamedTuple):
+    """A run that is ready to start.
+
+    ``draw`` makes the picture of a step, ``evaluate`` the scores of the moment. ``config`` is what each checkpoint says
+    of the run, ``notes`` what a person should be told before it starts.
+    """
+
+    state: State
+    plan: Plan
+    k: int
+    update: str
+    compute: Compute
+    draw: Callable[[int], Image.Image]
+    evaluate: Callable[[], Mapping[str, float]] | None
+    sinks: Mapping[str, Sink]
+    config: Mapping[str, Any]
+    notes: Sequence[str]
+
+
+def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assembled:
+    """The run that ``config`` (plain data, checked and trusted) describes; the one to go on with where it is ``saved``.
+
+    Weights are drawn from ``config["seed"]``. UserError where a part can't be had, or doesn't fit another one.
+    """
+    compute = computing(config)
+    noise = networks.noise(config["net"])
+    torch.manual_seed(config["seed"])
+    pair = saved.networks(config) if saved else None  # before the data, which may be more than networks are for
+    data = training_data(config["dataset"])
+    if saved:
+        saved.check_unchanged(data)
+    image_shape(data.image_shape, "the dataset")
+    held_back = penalty(config["penalty"])
+    augmentation = augment(config["augment"], data.image_shape)
+    names = class_names(config["conditional"], data)
+    if saved:
+        saved.check_classes(names)
+    make = optimizers(config["optimizer"])
+    generator, discriminator = pair or networks.pair(config["net"], {**data.facts, "classes": len(names)})
+    check_batch_size(config["batch_size"], generator, discriminator)
+    facts = {
+        "generator": generator, "discriminator": discriminator, "loss": loss(config["loss"]), "noise": noise,
+        "penalty": held_back, "augment": augmentation, "average": Average(**config["ema"]), "compute": compute,
+    }  # fmt: skip
+    played = game(config["game"], facts)
+    batches = Batches(data, config["batch_size"], config["seed"], compute.device, config["conditional"])
+    return Assembled(
+        state=State(played, make_optimizers(played, make, held_back.clip), batches, compute.device),
+        plan=Plan(**{name: config[name] for name in Plan.__dataclass_fields__}),
+        k=config["k"],
+        update=config["update"],
+        compute=compute,
+        draw=pictures(data, played, noise, config["samples"], config["seed"], len(names)),
+        evaluate=scores(data, played, noise, config["conditional"]) if config["eval_every"] else None,
+        sinks=sinks(config["sinks"]),
+        config={**config, "image_shape": list(data.image_shape), "examples": len(data), "class_names": names},
+        notes=unsound(config, discriminator),
+    )
+
+
+def computing(config: Mapping[str, Any]) -> Compute:
+    """The device and the precision that ``config`` asks for, this process set up for them. UserError for none such."""
+    device = devices.device(config["device"])
+    devices.prepare(device, config["deterministic"])
+    return Compute(device, devices.bf16(config["precision"], device), config["compile"])
+
+
+def pictures(
+    data: Dataset | Points, played: Game, noise: Noise, n: int, seed: int, classes: int = 0
+) -> Callable[[int], Image.Image]:
+    """A function of the step: the picture of the game's samples, of the same ``n`` latents (or a few more) each time.
+
+    UserError for data that no picture shows.
+    """
+    labels = class_rows(range(min(classes, n)), n) if classes else None
+    z = latents(noise, n if labels is None else len(labels), seed)
+    discriminator = next(iter(played.networks("discriminator").values()))
+    draw, generator = drawing(data, discriminator, noise.prior, z, labels), played.sampled()
+    return lambda step: draw(step, generator)
+
+
+def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool) -> Callable[[], Mapping[str, float]]:
+    """A function: the scores of the game's samples. UserError for data that nothing scores."""
+    discriminator = next(iter(played.networks("discriminator").values()))
+    return partial(quality.scores(data, discriminator, noise, conditional), played.sampled())
+
+
+def game(node: Mapping[str, Any], facts: Mapping[str, Any]) -> Game:
+    """The game that ``node`` names, given those of the ``facts`` that its constructor has parameters for.
+
+    A constructor with ``**parts`` is given all of them.
+    """
+    if "_partial_" in node:
+        raise UserError(f"game: {node.get('_target_')} is a class: leave _partial_ out")
+    check_options(node, "game")
+    wanted = inspect.signature(target_of(node, "game")).parameters
+    # Bound first, called afterwards: Hydra would copy the networks.
+    make = instantiated({**node, "_partial_": True}, "game")
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values())
+    given = {name: fact for name, fact in facts.items() if (takes_all or name in wanted) and name not in node}
+    try:
+        found = make(**given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"game: {one_line(error)}") from error
+    if not isinstance(found, Game):
+        raise UserError(f"game: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.training.games.Game")
+    return found
+
+
+def sinks(node: Mapping[str, Any]) -> dict[str, Sink]:
+    """The sinks that ``node`` names, by the names it gives them. UserError for one that can't be called."""
+    found = {}
+    for name, one in node.items():
+        found[name] = instantiated(one, f"sinks.{name}")
+        if not callable(found[name]):
+            raise UserError(f"sinks.{name}: {one['_target_']} gives no function of records; see docs/extend.md")
+    return found
+
+
+def check_batch_size(batch_size: int, *networks: nn.Module) -> None:
+    """UserError where one image a batch leaves a BatchNorm1d nothing to normalise over."""
+    if batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) for network in networks for m in network.modules()):
+        raise UserError("batch_size=1 is too small for batch normalisation of single numbers: use 2 or more")
+
+
+def loss(node: Mapping[str, Any]) -> Loss:
+    """The loss function, its options bound; tried out."""
+    function = bound(node, "loss")
+    try:
+        _, _ = function(torch.zeros(2), torch.zeros(2))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"loss: {one_line(error)}") from error
+    return function
+
+
+def penalty(node: Mapping[str, Any]) -> Penalty:
+    """What a ``penalty`` group asks for."""
+    clip = node.get("clip")
+    if clip is not None and (not isinstance(clip, int | float) or isinstance(clip, bool) or not 0 < clip < math.inf):
+        raise UserError(f"penalty.clip={clip} should be a number above 0")
+    if node.get("_target_", "") is None:
+        return Penalty(None, 1, clip)
+    interval = whole_number(node.get("interval", 1), "penalty.interval")
+    settings = {name: value for name, value in node.items() if name not in ("interval", "clip")}
+    target = target_of(settings, "penalty")
+    if not (isinstance(target, type) and issubclass(target, nn.Module)):
+        return Penalty(bound(settings, "penalty"), interval, clip)
+    return Penalty(module_of(settings, "penalty"), interval, clip)
+
+
+def augment(node: Mapping[str, Any], image_shape: Sequence[int]) -> Augment | None:
+    """What the discriminator's images go through, tried out on two of ``image_shape``; None for nothing."""
+    if node.get("_target_", "") is None:
+        return None
+    found = module_of(node, "augment")
+    if not isinstance(found, Augment):
+        raise UserError(f"augment: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.augment.Augment")
+    try:
+        shape = tuple(found(torch.zeros(2, *image_shape)).shape[1:])
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        shape, reason = (), one_line(error)
+    else:
+        reason = f"it makes images of shape {list(shape)}"
+    if shape != tuple(image_shape) and len(image_shape) == 1:
+        raise UserError("this augmentation is for images, and the data are points: leave augment out")
+    if shape != tuple(image_shape):
+        raise UserError(f"augment fails on images of shape {list(image_shape)}: {reason}")
+    return found
+
+
+def optimizers(node: Mapping[str, Any]) -> dict[str, MakeOptimizer]:
+    """What makes each side's optimizer from its parameters; tried out on a dummy."""
+    makers = {}
+    for side in ("generator", "discriminator"):
+        group = f"optimizer.{side}"
+        make = bound(node.get(side), group)
+        dummy = nn.Parameter(torch.zeros(1))
+        dummy.grad = torch.zeros(1)
+        try:
+            make([dummy]).step()
+        except (TypeError, ValueError, RuntimeError) as error:
+            settings = {name: value for name, value in node[side].items() if not name.startswith("_")}
+            raise UserError(f"{group} can't be built from {settings}: {one_line(error)}") from error
+        makers[side] = make
+    return makers

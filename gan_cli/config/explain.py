@@ -1,0 +1,111 @@
+"""A mistake's one line: what Hydra, omegaconf, the system and this package complain of, in words for a person."""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from gan_cli.config.schema import COMMANDS
+from gan_cli.errors import UserError, did_you_mean
+
+
+def config_groups() -> list[str]:
+    """The config groups that are shipped: dataset, net, net/generator, …"""
+    top = Path(str(resources.files("gan_cli.configs")))
+    return sorted({file.parent.relative_to(top).as_posix() for file in top.rglob("*.yaml")} - {"."})
+
+
+def _choices(group: str) -> list[str]:
+    """The choices of a config group that are shipped."""
+    return [file.stem for file in (Path(str(resources.files("gan_cli.configs"))) / group).glob("*.yaml")]
+
+
+def _unknown_choice(name: str, options: Iterable[str]) -> str:
+    """The line for a choice, ``group/word``, that is none of the ``options``."""
+    parent, _, wanted = name.rpartition("/")
+    return f"no {parent} {wanted!r}" + did_you_mean(wanted, options)
+
+
+def explain(error: BaseException, command: str) -> str | None:
+    """The one line that tells a person what was wrong with the input; None if ``error`` is not the input's fault."""
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return str(cause)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _unknown_choice(error.missing_cfg_file or "", error.options)
+    if isinstance(error, MissingConfigException) and (
+        absent := re.search(r"Could not load '([^']+/[^']+)'", str(error))
+    ):
+        return _unknown_choice(absent.group(1), _choices(absent.group(1).rpartition("/")[0]))  # of a list of choices
+    if _raised_by_hydra(error):
+        return f"{str(error).splitlines()[0]}; `gan-{command} --help` lists each group's choices"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_syntax(error) or _explain_composition(error, command)
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "t allocate memory" in str(error)
+    ):
+        return "not enough memory: lower batch_size, samples, dataset.size or the networks' width"
+    if "deterministic" in str(error) and isinstance(error, RuntimeError):
+        return f"deterministic=true: {str(error).split('.')[0]}; leave deterministic out, or choose another network"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; choose another place, or make room or rights there"
+    return None
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether ``error`` came up in Hydra's own code while it composed, where it trips over the input."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    return isinstance(error, ValueError | TypeError | AssertionError) and module.startswith(("hydra.", "omegaconf."))
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return chain
+
+
+def _explain_composition(error: BaseException, command: str) -> str:
+    """A key that doesn't exist, a group that doesn't, or a value of the wrong type."""
+    for cause in _chain(error):
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            name = str(cause.full_key)
+            if "not in" in str(cause):
+                return _unknown_key(name, cause.parent_node, command)
+            return f"{name}: {str(cause).splitlines()[0]}"
+    text = str(error).splitlines()[0]
+    if unmatched := re.match(r"Could not override '([^']+)'", text):
+        return _unknown_key(unmatched.group(1), None, command)
+    return text
+
+
+def _unknown_key(name: str, parent: Any, command: str) -> str:
+    prefix, _, last = name.rpartition(".")
+    if "/" in name or not prefix:
+        fields = [f.name for f in dataclasses.fields(COMMANDS[command])]
+        groups = [*config_groups(), "experiment"] if command == "train" else []
+        return f"no key {name!r}" + did_you_mean(name, {*fields, *groups})
+    siblings = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
+    near = did_you_mean(last, siblings) if siblings else ""
+    return f"no key {last!r} in {prefix}{near}"
+
+
+def _explain_syntax(error: BaseException) -> str | None:
+    """What Hydra's own words on an override it can't read come to."""
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", str(error)):
+        return f"{several.group(1)} means several runs: add -m to do them all (a list is written key=[a,b])"
+    if isinstance(error, OverrideParseException):
+        return f"can't read {error.override!r}: write key=value, and 'key=\"value\"' round special characters"
+    return None

@@ -1,0 +1,135 @@
+"""From a ``net`` group to networks: tried out, sized against this machine's memory, and against a file's weights."""
+
+import itertools
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from gan_cli.config.targets import MOST_PARAMETERS, checked_module, facts_wanted, instantiated, too_many, whole_number
+from gan_cli.config.trust import shipped_targets
+from gan_cli.errors import UserError, did_you_mean, one_line
+from gan_cli.noise import PRIORS, Noise
+
+MOST_LATENTS = 65_536  # dimensions of z
+COPIES = 4  # of the weights in training: themselves, gradients, two of Adam's
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def noise(net: Mapping[str, Any]) -> Noise:
+    """The noise of a ``net`` group. UserError for a prior that is none, or dimensions that are no number of them."""
+    prior = net.get("prior")
+    if prior not in PRIORS:
+        raise UserError(f"no net.prior {prior!r}" + did_you_mean(str(prior), PRIORS))
+    z_dim = whole_number(net.get("z_dim"), "net.z_dim")
+    if z_dim > MOST_LATENTS:
+        raise UserError(f"net.z_dim={z_dim} is too large: at most {MOST_LATENTS}")
+    return Noise(prior, z_dim)
+
+
+def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
+    """The generator of a ``net`` group for data with these ``facts``: image_shape, and classes (0: unconditional).
+
+    With the shapes of ``saved`` weights, it is built only if it has just these: no file gets more than it holds.
+    """
+    z_dim = noise(net).z_dim
+    shapes = (2, z_dim), (2, *facts["image_shape"])
+    return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, shapes)
+
+
+def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
+    """The discriminator of a ``net`` group; ``saved`` as in :func:`generator`."""
+    shapes = (2, *facts["image_shape"]), (2,)
+    return _network(net.get("discriminator"), facts, "net.discriminator", saved, shapes)
+
+
+def pair(net: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator of a ``net`` group, in this order: both draw their weights from the same numbers."""
+    return generator(net, facts), discriminator(net, facts)
+
+
+def _network(
+    node: Any,
+    facts: Mapping[str, Any],
+    group: str,
+    saved: Shapes | None,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+) -> nn.Module:
+    """A network that maps the first of ``shapes`` to the second: tried out, without numbers where it is one of ours."""
+    wanted = facts_wanted(node, facts, group)
+    classes = facts.get("classes", 0)
+    if "classes" in node:
+        raise UserError(f"{group}.classes is the data's to say: leave it out, or add conditional=true")
+    if classes and "classes" not in wanted:
+        raise UserError(f"{group}: {node['_target_']} takes no labels; leave conditional=true out, or choose net=conv")
+    if node["_target_"] in shipped_targets("net"):  # code of the user's own need not bear being built without numbers
+        sketch = checked_module(_sketch(node, group, wanted), node, group)
+        _check_size(sketch, group, saved)
+        _try_out(sketch, *shapes, group, classes > 0)
+        return instantiated(node, group, **wanted)
+    network = checked_module(instantiated(node, group, **wanted), node, group)
+    _try_out(network, *shapes, group, classes > 0)
+    return network
+
+
+def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> Any:
+    """The network's shapes, without memory for any number; UserError as soon as it has more layers than any of ours."""
+    registered = itertools.count(1)
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if next(registered) > MOST_PARAMETERS:
+            raise too_many(group)
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without a number: _check_size tells
+            return instantiated(node, group, **facts)
+    finally:
+        hook.remove()
+
+
+def _check_size(sketch: nn.Module, group: str, saved: Shapes | None) -> None:
+    """UserError if the network's weights are not those of ``saved``, or can't be trained in this machine's memory."""
+    shapes = {name: tuple(value.shape) for name, value in sketch.state_dict().items()}
+    if saved is not None and shapes != saved:
+        name = min(name for name in {*shapes, *saved} if shapes.get(name) != saved.get(name))
+        raise UserError(
+            f"the saved weights don't fit the configuration of {group}: {name} has shape {saved.get(name)} in the "
+            f"file, and should have {shapes.get(name)}"
+        )
+    if empty := [name for name, parameter in sketch.named_parameters() if parameter.numel() == 0]:
+        raise UserError(f"{group}: {empty[0]} is empty: a layer needs a width of 1 or more")
+    needed = COPIES * sum(value.nbytes for value in (*sketch.parameters(), *sketch.buffers()))
+    if needed > physical_memory():
+        raise UserError(
+            f"{group} needs {needed / 2**30:,.0f} GiB to be trained, this machine has "
+            f"{physical_memory() / 2**30:,.0f}: make it narrower"
+        )
+
+
+def physical_memory() -> float:
+    """The machine's memory in bytes; infinite where the system doesn't tell."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
+
+
+@torch.no_grad()
+def _try_out(
+    network: nn.Module, inputs: tuple[int, ...], expected: tuple[int, ...], group: str, labelled: bool
+) -> None:
+    """UserError unless ``network`` maps ``inputs`` to the ``expected`` shape: better now than as step 1's traceback."""
+    try:
+        on = next((parameter.device for parameter in network.parameters()), None)
+        labels = [torch.zeros(inputs[0], dtype=torch.int64, device=on)] if labelled else []
+        shape = tuple(network.eval()(torch.zeros(inputs, device=on), *labels).shape)
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{group} fails on an input of shape {list(inputs)}: {one_line(error)}") from error
+    if shape != expected:
+        raise UserError(f"{group} gives shape {list(shape)} where {list(expected)} is needed")
+    network.train()

@@ -1,0 +1,64 @@
+"""Going on with a run: what of its configuration may change, and what the two together come to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gan_cli.config import schema
+from gan_cli.config.saved import SavedRun
+from gan_cli.config.trust import check_resolved, check_trusted
+from gan_cli.errors import UserError
+
+GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "sinks")
+# What may differ from the run that is resumed: how long, where, how often something is written. All else is the run.
+MAY_CHANGE = frozenset(
+    {
+        "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
+        "eval_every", "keep", "on_nonfinite", "on_write_error", "sinks", "resume", "trust",
+    }
+)  # fmt: skip
+
+# Defaults for keys that older checkpoints lack.
+BEFORE: Mapping[str, Any] = {
+    "conditional": False,
+    "augment": {"_target_": None},
+    "update": "alternating",
+    "game": {"_target_": "gan_cli.training.games.Adversarial"},
+    "deterministic": False,
+}
+
+
+def settled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` without what it has taken in: the shorthands ``optimizer.lr`` and ``.betas``, the networks' recipe."""
+    result = dict(config)
+    for group, taken_in in (("optimizer", ("lr", "betas")), ("net", ("recipe",))):
+        if isinstance(result.get(group), Mapping):
+            result[group] = {name: value for name, value in result[group].items() if name not in taken_in}
+    return result
+
+
+def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str]) -> dict[str, Any]:
+    """The configuration of the ``saved`` run, with what the command line changes of it. UserError if it mustn't.
+
+    ``overridden`` names the keys that the command line set. What comes out of the file is checked and trusted here,
+    once for all that is made of it.
+    """
+    was = settled(saved.checkpoint.config)
+    if missing := [name for name in ("net", "loss", "optimizer") if name not in was]:
+        raise UserError(
+            f"{saved.path} says nothing of its {missing[0]}; if it was made from Python, go on there: "
+            "gan_cli.train(…, resume=True)"
+        )
+    merged = {name: was.get(name, BEFORE.get(name, value)) for name, value in config.items()}
+    for name in config if "experiment" in overridden else overridden:
+        if name in MAY_CHANGE:
+            merged[name] = config[name]
+        elif name in config and name != "run_dir" and config[name] != merged[name]:
+            raise UserError(
+                f"{name} can't change when a run is resumed; leave it out, or start a new run (these may change: "
+                f"{', '.join(sorted(MAY_CHANGE - {'resume', 'trust'}))})"
+            )
+    check_resolved(merged, saved.path)
+    merged = schema.checked(merged, "train")
+    for group in GROUPS:
+        check_trusted(merged[group], saved.path, config["trust"], group)
+    return merged

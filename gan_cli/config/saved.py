@@ -1,0 +1,170 @@
+"""A saved run: its checkpoint, and whatever that describes, checked and trusted before it is built.
+
+Every command that opens a checkpoint comes in by this door.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from gan_cli.config import networks
+from gan_cli.config.data import held_out, image_shape, training_data, validation
+from gan_cli.config.trust import check_trusted, shipped_targets
+from gan_cli.data import Dataset, Points
+from gan_cli.errors import UserError
+from gan_cli.noise import Noise
+from gan_cli.rundir import checkpoint
+from gan_cli.rundir.checkpoint import Checkpoint
+from gan_cli.training.state import load_module
+
+MODULE = {"ema": "ema", "raw": "generator"}  # what the weights that a command asks for are called in a checkpoint
+
+
+class Splits(NamedTuple):
+    """What a run was trained on, and the data that it didn't see, where there are any."""
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a checkpoint describes. Code that it names elsewhere than in gan-cli is refused, unless its package is in
+    ``trust``; each group is looked at when it is asked for.
+    """
+
+    checkpoint: Checkpoint
+    trust: Sequence[str] = ()
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint's file."""
+        return self.checkpoint.path
+
+    def group(self, name: str) -> Mapping[str, Any]:
+        """The configuration of a group, trusted. UserError where the checkpoint has none."""
+        node = self.checkpoint.config.get(name)
+        if not isinstance(node, Mapping):
+            what = {"net": "describe a generator", "dataset": "say what it was trained on"}.get(name, f"say its {name}")
+            raise UserError(f"{self.path} doesn't {what}; give a checkpoint of gan-train")
+        check_trusted(node, self.path, self.trust, name)
+        return node
+
+    @cached_property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W), or (d,) of points. UserError for any other."""
+        return image_shape(self.checkpoint.config.get("image_shape"), self.path)
+
+    @property
+    def noise(self) -> Noise:
+        """The noise of its generator."""
+        return networks.noise(self.group("net"))
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The classes that its networks are told of; none where they are unconditional. UserError for garbled ones."""
+        names = self.checkpoint.config.get("class_names", [])  # older files say nothing: they are unconditional
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{self.path} should have its classes' names in a list, and has {str(names)[:80]}")
+        shape = self.checkpoint.config.get("image_shape")
+        if names and isinstance(shape, list) and len(shape) == 1:
+            raise UserError(f"{self.path} has classes of points, which gan-cli never writes; it is not to be trusted")
+        return names
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its networks were built for."""
+        return {"image_shape": self.image_shape, "classes": len(self.class_names)}
+
+    def generator(self, weights: str = "ema") -> nn.Module:
+        """Its generator, averaged (``ema``) or as last trained (``raw``), in eval mode, on the CPU."""
+        name, net = MODULE[weights], self.checkpoint.config.get("net")
+        if isinstance(net, Mapping) and "z_dim" in net and "generator" not in net:
+            raise UserError(
+                f"{self.path} names no network: its generator was given as an object. From Python, "
+                "gan_cli.load_generator(…, into=NETWORK) fills one of the same shapes"
+            )
+        try:
+            built = networks.generator(self.group("net"), self.facts, self.checkpoint.shapes_of(name))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{self.path} doesn't describe a generator ({error}); give a checkpoint of gan-train"
+            ) from error
+        load_module(self.checkpoint, name, built)
+        return built.eval()
+
+    def discriminator(self) -> nn.Module:
+        """Its discriminator, on the CPU."""
+        built = networks.discriminator(self.group("net"), self.facts, self.checkpoint.shapes_of("discriminator"))
+        load_module(self.checkpoint, "discriminator", built)
+        return built
+
+    def dataset(self, root: str | None = None) -> Dataset | Points:
+        """What it was trained on; from ``root`` if that is given. UserError where the images have another shape."""
+        found = training_data(self._dataset(root))
+        drawn = list(self.image_shape)
+        if list(found.image_shape) != drawn:
+            raise UserError(
+                f"the generator draws images of {drawn}, the data are {list(found.image_shape)}; give the folder of "
+                "its own with root=PATH"
+            )
+        return found
+
+    def splits(self, root: str | None = None) -> Splits:
+        """The images it was trained on, and the others. UserError for points."""
+        train = self.dataset(root)
+        if not isinstance(train, Dataset):
+            raise UserError(
+                f"{self.path} was trained on points, and this is for images; gan-train eval_every=100 scores points as "
+                "it trains"
+            )
+        node = self._dataset(root)
+        return Splits(train, validation(node), held_out(node))
+
+    def _dataset(self, root: str | None) -> Mapping[str, Any]:
+        node = self.group("dataset")
+        return node if root is None else {**node, "root": os.path.abspath(os.path.expanduser(root))}
+
+    def networks(self, config: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
+        """Both networks that ``config``, which goes on with this run, describes, their weights still to be loaded.
+
+        UserError unless the checkpoint holds them: built before the data it describes are loaded, which may be more
+        than it should be.
+        """
+        shape, size = self.image_shape, config["dataset"].get("size")
+        shipped = config["dataset"].get("_target_") in shipped_targets("dataset")
+        if shipped and size is not None and shape[1:] != (size, size):
+            sides = "x".join(map(str, shape[1:] or shape))
+            raise UserError(f"{self.path} has images of {sides}, and yet dataset.size={size}")
+        return (
+            networks.generator(config["net"], self.facts, self.checkpoint.shapes_of("generator")),
+            networks.discriminator(config["net"], self.facts, self.checkpoint.shapes_of("discriminator")),
+        )
+
+    def check_unchanged(self, data: Dataset | Points) -> None:
+        """UserError if ``data`` can't be what the run was trained on."""
+        was = self.checkpoint.config.get("examples")
+        if was != len(data):
+            raise UserError(
+                f"the data has changed: {was} examples when the run began, {len(data)} now; put it back as it was"
+            )
+        if data.image_shape != tuple(self.image_shape):
+            raise UserError(
+                f"the data has changed: its images have shape {data.image_shape} now; put it back as it was"
+            )
+
+    def check_classes(self, names: Sequence[str]) -> None:
+        """UserError if ``names`` are not the classes of the run."""
+        if list(names) != self.class_names:
+            raise UserError("the data has changed: its classes are not those of the run; put it back as it was")
+
+
+def open_run(location: str | Path, trust: Sequence[str] = ()) -> SavedRun:
+    """The run whose checkpoint lies at ``location``, a run folder or a file. UserError where there is none."""
+    return SavedRun(checkpoint.read(location), trust)

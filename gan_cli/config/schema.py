@@ -1,0 +1,250 @@
+"""The top-level keys of each command: types, defaults, ranges and what they mean.
+
+Hydra checks names and types against these dataclasses while it composes, and :func:`validate` checks the ranges.
+Nothing here imports torch: a mistyped word is answered at once.
+"""
+
+import dataclasses
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+
+from gan_cli.errors import UserError, did_you_mean
+from gan_cli.metrics.catalogue import FAMILIES
+
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+
+
+def key(default: Any, help: str, **limits: Any) -> Any:
+    """A top-level key: default, line in ``--help``, and limits: ``at_least``, ``at_most``, ``above``, ``choices``."""
+    factory = {"default_factory": default} if callable(default) else {"default": default}
+    return field(**factory, metadata={"help": help, **limits})
+
+
+def group(help: str, default: Any = MISSING) -> Any:
+    """A key that a config group fills; without a ``default``, one choice of it is needed."""
+    value = {"default": MISSING} if default is MISSING else {"default_factory": lambda: default}
+    return field(**value, metadata={"help": help, "group": True})
+
+
+@dataclass
+class Ema:
+    """The averaged generator, from which samples are drawn."""
+
+    half_life: float = key(20_000.0, "half-life in images; 0 for no averaging", at_least=0)
+    ramp: float | None = key(0.04, "no half-life longer than this part of the images so far; null for none", above=0)
+
+
+@dataclass
+class TrainConfig:
+    """``gan-train``."""
+
+    dataset: Any = group("what to learn")
+    game: Any = group("what the networks play: who descends what")
+    net: Any = group("both networks; net/generator and net/discriminator mix them")
+    loss: Any = group("the adversarial loss")
+    penalty: Any = group("a penalty on the discriminator")
+    augment: Any = group("what real and generated images go through before the discriminator")
+    optimizer: Any = group("both optimizers; optimizer/generator and optimizer/discriminator mix them")
+    sinks: Any = group("what records are handed to beside metrics.jsonl: a list, [] for nothing", {})
+    conditional: bool = key(False, "give both networks the labels of the data, to draw by class")
+    k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1, at_most=1000)
+    update: str = key(
+        "alternating",
+        "G's step: on fresh noise; shared: on D's last images; simultaneous: and before D moves",
+        choices=("alternating", "shared", "simultaneous"),
+    )
+    steps: int = key(7000, "generator steps, all in all", at_least=1, at_most=10**12)
+    max_seconds: float | None = key(None, "stop after so many seconds of training; null for never", above=0)
+    batch_size: int = key(32, "images in a minibatch", at_least=1, at_most=65_536)
+    lr_decay_after: float | None = key(
+        64_000.0, "images after which the learning rates fall as 1/sqrt; null: never", above=0
+    )
+    seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0, at_most=2**63 - 1)
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    precision: str = key("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
+    deterministic: bool = key(False, "CUDA: the same bits every time, slower; a CPU gives them as it is")
+    compile: str = key("off", "torch.compile: off, default or max-autotune", choices=("off", "default", "max-autotune"))
+    ema: Ema = key(Ema, "the averaged generator, from which samples are drawn: ema.half_life (images), ema.ramp")
+    log_every: int = key(100, "steps between lines of metrics.jsonl", at_least=1)
+    sample_every: int = key(500, "steps between sample grids", at_least=1)
+    checkpoint_every: int = key(1000, "steps between checkpoints", at_least=1)
+    samples: int = key(64, "images in a sample grid", at_least=1, at_most=10_000)
+    keep: int | None = key(5, "newest checkpoints that stay, besides the best; null: all", at_least=2)
+    eval_every: int | None = key(
+        None, "steps between scores (Fréchet, modes, JSD); keeps checkpoints/best; null: never", at_least=1
+    )
+    on_nonfinite: str = key(
+        "rollback", "rollback: to the last checkpoint, at half the rates, once; or stop", choices=("rollback", "stop")
+    )
+    on_write_error: str = key(
+        "retry", "retry: train on and try again when the disk is full; or stop", choices=("retry", "stop")
+    )
+    run_dir: str = key("outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}", "the run folder")
+    resume: str | None = key(None, "a run folder to go on with; auto: run_dir, if it holds a checkpoint")
+    trust: list[str] = key(list, "packages besides gan_cli that a resumed run's configuration may name")
+
+
+@dataclass
+class SampleConfig:
+    """``gan-sample``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    n: int = key(64, "how many images", at_least=1, at_most=10_000_000)
+    out: str | None = key(None, "FILE.png: a figure; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png")
+    figure: str = key(
+        "grid",
+        "grid; neighbours: and the nearest training images; interpolation: n on paths in z",
+        choices=("grid", "neighbours", "interpolation"),
+    )
+    seed: int = key(0, "of the noise", at_least=0, at_most=2**63 - 1)
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1, at_most=65_536)
+    labels: Any = key(None, "of a conditional generator: [3,5], a row of images each; each or null: all classes")
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    root: str | None = key(None, "where figure=neighbours finds the data, if no longer where the run found them")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
+@dataclass
+class EvalConfig:
+    """``gan-eval``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    metrics: Any = key("all", "all that apply, or some: [frechet,parzen]; listed above", choices=("all", *FAMILIES))
+    n: int = key(10_000, "how many samples", at_least=16, at_most=1_000_000)
+    seed: int = key(0, "of the noise, of subsets and splits", at_least=0, at_most=2**63 - 1)
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    batch_size: int = key(256, "images in a pass of the feature extractor", at_least=1, at_most=65_536)
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    root: str | None = key(None, "where the data are, if no longer where the run found them")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
+COMMANDS: dict[str, type] = {"train": TrainConfig, "sample": SampleConfig, "eval": EvalConfig}
+
+
+def register() -> None:
+    """Tell Hydra of the schemas (``train_schema``, …) and of this package's resolvers."""
+    for name, node in COMMANDS.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=node)
+    OmegaConf.register_new_resolver("keys_of", _describe_keys, replace=True)
+    OmegaConf.register_new_resolver("shorthand", _shorthand, replace=True)
+    OmegaConf.register_new_resolver("tuned", _tuned, replace=True)
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+
+
+def _describe_keys(command: str) -> str:
+    """The ``--help`` table of a command's keys: name, default, meaning."""
+    rows = []
+    for f in dataclasses.fields(COMMANDS[command]):
+        if f.metadata.get("group"):
+            continue
+        if f.default_factory is not dataclasses.MISSING:
+            shown = "[]" if f.default_factory is list else "…"
+        else:
+            shown = "PATH" if f.default == MISSING else "null" if f.default is None else str(f.default)
+        shown = "outputs/DATE/TIME" if "${" in shown else shown
+        rows.append(f"  {f.name + '=' + shown:<27} {f.metadata['help']}")
+    return "\n".join(rows)
+
+
+def _run_folder(run_dir: str, resume: str | None) -> str:
+    """Where a run writes: the folder it resumes, else ``run_dir``. Resolved before Hydra makes any folder."""
+    if resume is None or resume == "auto":
+        return os.path.expanduser(run_dir)
+    folder = Path(os.path.expanduser(resume))
+    if not any(folder.glob("checkpoints/*.safetensors")):
+        raise UserError(
+            f"can't resume {resume}: it holds no checkpoint; give a run folder, or resume=auto with run_dir=PATH"
+        )
+    return str(folder)
+
+
+def _shorthand(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
+    """``${shorthand:lr,0.1}`` in an optimizer's file: ``optimizer.lr`` for its network; the default where that is null.
+
+    Datasets, experiments and the command line set ``optimizer.lr``: the last of them to say something has its way.
+    """
+    value = _of_network(f"optimizer.{name}", _parent_, _root_)
+    return default if value is None else value
+
+
+def _tuned(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
+    """``${tuned:lr,0.1}``: as :func:`_shorthand`, but the networks' recipe comes before the default: ``net.recipe.lr``.
+
+    For the optimizers that the recipes were tuned with.
+    """
+    value = _of_network(f"net.recipe.{name}", _parent_, _root_)
+    return _shorthand(name, default if value is None else value, _parent_=_parent_, _root_=_root_)
+
+
+def _of_network(key: str, optimizer: Any, root: Any) -> Any:
+    """The value at ``key`` for the network that ``optimizer`` is for; None where there is none. UserError for half."""
+    value = OmegaConf.select(root, key)
+    if not isinstance(value, DictConfig):
+        return value
+    if set(value) != {"generator", "discriminator"}:
+        name = key.rpartition(".")[2]
+        raise UserError(
+            f"{key} should be one for both networks, or {{generator: …, discriminator: …}}; "
+            f"for one network alone say optimizer.generator.{name}=…"
+        )
+    return value["discriminator" if optimizer is OmegaConf.select(root, "optimizer.discriminator") else "generator"]
+
+
+def validate(config: DictConfig, command: str) -> None:
+    """Check the values' ranges. UserError names the first key that is out of its range, and the range."""
+    _validate(config, COMMANDS[command], "")
+    if command == "train":
+        for f in dataclasses.fields(TrainConfig):
+            value = config[f.name]
+            if "${" in str(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value):
+                raise UserError(f"{f.name} holds a literal ${{, which is refused in a checkpoint: use another name")
+
+
+def checked(config: dict[str, Any], command: str) -> dict[str, Any]:
+    """A configuration that came out of a file, each value of its key's type; else the complaints of Hydra or ours."""
+    merged = OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), config)
+    validate(merged, command)  # type: ignore[arg-type]
+    return OmegaConf.to_container(merged, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def _validate(config: DictConfig, node: type, prefix: str) -> None:
+    known = {f.name for f in dataclasses.fields(node)}
+    for name in config:  # +name=value gets past Hydra's own check
+        if name not in known and (prefix or name != "hydra"):
+            raise UserError(f"no key {prefix + str(name)!r}" + did_you_mean(str(name), known))
+    for f in dataclasses.fields(node):
+        name, limits = prefix + f.name, f.metadata
+        if f.name not in set(config):  # "in config" says no to a value that is still to be given
+            raise UserError(f"{name} can't be removed: leave ~{name} out")
+        if f.default == MISSING and OmegaConf.is_missing(config, f.name):
+            raise UserError(f"{name} is needed: {name}={'NAME' if limits.get('group') else 'PATH'}, {limits['help']}")
+        value = config[f.name]
+        if limits.get("group") and not isinstance(value, DictConfig):
+            raise UserError(f"{name}={value} is no configuration: choose one of its names")
+        if dataclasses.is_dataclass(f.type) and isinstance(f.type, type):
+            _validate(value, f.type, f"{name}.")
+        elif value is None:
+            continue
+        elif "at_least" in limits and not value >= limits["at_least"]:
+            raise UserError(f"{name}={value} is too small: at least {limits['at_least']}")
+        elif "at_most" in limits and not value <= limits["at_most"]:
+            raise UserError(f"{name}={value} is too large: at most {limits['at_most']}")
+        elif "above" in limits and not value > limits["above"]:
+            raise UserError(f"{name}={value} is too small: more than {limits['above']}")
+        elif "choices" in limits:
+            for word in value if isinstance(value, ListConfig) else [value]:
+                if word not in limits["choices"]:
+                    raise UserError(f"no {name} {word!r}" + did_you_mean(str(word), limits["choices"]))
+        elif f.name == "device" and not DEVICE.fullmatch(value):
+            raise UserError(f"no device {value!r}; choose from auto, cpu, cuda, cuda:N, mps")
+
+
+register()

@@ -1,0 +1,75 @@
+"""What a configuration out of a file may name: a checkpoint is data, and opening one runs none of its words."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from gan_cli.config.targets import target_of
+from gan_cli.errors import UserError
+
+PAIR = ("generator", "discriminator")
+
+
+@functools.cache
+def shipped_targets(group: str = "") -> frozenset[str]:
+    """Every ``_target_`` that the shipped configurations of ``group`` (all, by default) name."""
+    top = Path(str(resources.files("gan_cli.configs")))
+    files = (top / group).rglob("*.yaml")
+    contents = (yaml.safe_load(file.read_text(encoding="utf-8")) for file in files)
+    return frozenset(str(node["_target_"]) for content in contents for node in named(content))
+
+
+def named(node: Any) -> Iterator[Mapping[str, Any]]:
+    """Every mapping in ``node`` that has a ``_target_``, at any depth."""
+    if isinstance(node, Mapping):
+        if node.get("_target_") is not None:
+            yield node
+        for value in node.values():
+            yield from named(value)
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for value in node:
+            yield from named(value)
+
+
+def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[str], group: str) -> None:
+    """Refuse a configuration that came out of a file and names code that gan-cli's own configurations don't name.
+
+    Only the targets shipped in ``group`` pass, by their exact names and where that group has them, not within one
+    another; ``trust`` lists further packages, which only the command line may name. UserError on anything else: a
+    checkpoint is data, and opening one must not run what a stranger wrote into it.
+    """
+    own = _places(config, group)
+    for node in named(config):
+        target = str(node["_target_"])
+        package = target.split(".")[0]
+        shipped = target in shipped_targets(group) and any(node is place for place in own)
+        if not shipped and not (package in trust and _defined_in(target, package)):
+            if package == "gan_cli":
+                raise UserError(f"{source} names {target}, which is no {group} of gan-cli's; it is not to be trusted")
+            raise UserError(
+                f"{source} names {target}, which is not part of gan-cli; if you trust it: trust=[{package}]"
+            )
+    check_resolved(config, source)
+
+
+def _places(config: Mapping[str, Any], group: str) -> list[Any]:
+    """Where a ``group`` names its targets: at its top, or one level below."""
+    if group in ("net", "optimizer"):
+        return [config.get(part) for part in PAIR]
+    return list(config.values()) if group == "sinks" else [config]
+
+
+def check_resolved(config: Any, source: PurePath) -> None:
+    """Refuse a configuration out of a file that would look something up when it is read. UserError."""
+    if "${" in str(config):
+        raise UserError(f"{source} holds an unresolved ${{…}}, which gan-cli never writes; it is not to be trusted")
+
+
+def _defined_in(target: str, package: str) -> bool:
+    """Whether ``target`` is ``package``'s own, not something that it imports (``mine.os.system``)."""
+    module = getattr(target_of({"_target_": target}, target), "__module__", None) or ""
+    return module.split(".")[0] == package

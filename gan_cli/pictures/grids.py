@@ -1,0 +1,72 @@
+"""From uint8 images to pictures: single ones, grids, PNG files."""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gan_cli.errors import UserError
+from gan_cli.files import write_atomic
+from gan_cli.sampling import columns_of, generate
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """A uint8 image ``[C, H, W]`` as a Pillow image: grey for one channel, RGB for three."""
+    array = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+GAP = 2  # pixels between the images of a grid
+
+
+def _grid_layout(n: int, sides: Sequence[int], columns: int | None) -> tuple[int, int, tuple[int, int]]:
+    """How much larger the images of a grid are drawn, how many in a row, and the grid's (width, height)."""
+    height, width = sides
+    factor, columns = max(1, 64 // height), columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    return factor, columns, (columns * (width * factor + GAP) + GAP, rows * (height * factor + GAP) + GAP)
+
+
+def check_grid(n: int, image_shape: Sequence[int], columns: int | None = None) -> None:
+    """UserError if ``n`` images of ``image_shape`` (C, H, W) make a picture larger than programs will open."""
+    pixels = math.prod(_grid_layout(n, image_shape[1:], columns)[2])
+    if Image.MAX_IMAGE_PIXELS and pixels > Image.MAX_IMAGE_PIXELS:
+        raise UserError(
+            f"{n:,} images of {image_shape[1]}x{image_shape[2]} make a grid of {pixels:,} pixels, more than "
+            f"{Image.MAX_IMAGE_PIXELS:,}: take fewer, or with gan-sample out=FILE.npz or a folder"
+        )
+
+
+def grid(batch: Tensor, columns: int | None = None) -> Image.Image:
+    """uint8 images ``[N, C, H, W]`` in a grid, row by row; small ones enlarged by a whole factor.
+
+    Near-square where ``columns``, the images in a row, is not given.
+    """
+    factor, columns, size = _grid_layout(len(batch), batch.shape[2:], columns)
+    enlarged = batch.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+    pictures = [to_pil(image) for image in enlarged]
+    canvas = Image.new(pictures[0].mode, size)
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        canvas.paste(picture, (GAP + column * (picture.width + GAP), GAP + row * (picture.height + GAP)))
+    return canvas
+
+
+def grid_of(latents: Tensor, labels: Tensor | None = None) -> Callable[[int, nn.Module], Image.Image]:
+    """A function: step, generator -> the grid of its images of these ``latents`` ``[N, z_dim]`` and ``labels`` ``[N]``.
+
+    With labels of several classes, one after the other, it has a row for each.
+    """
+    columns = columns_of(labels)
+    return lambda step, generator: grid(torch.cat(list(generate(generator, latents, labels=labels))), columns)
+
+
+def write_png(image: Image.Image, path: Path) -> None:
+    """Write ``image`` to ``path`` as PNG, atomically."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    write_atomic(path, buffer.getvalue())

@@ -1,0 +1,91 @@
+"""What lies where in a run folder, and what may be done to one."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from gan_cli.errors import UserError
+
+CONFIG, METRICS, CURVES = "config.yaml", "metrics.jsonl", "curves.png"
+LAST, BEST = "last.safetensors", "best.safetensors"
+OWN = (".lock", "samples", "checkpoints")  # what a stranger's folder could have made links of
+
+
+def numbered(folder: Path, step: int) -> Path:
+    """``folder/00001000.safetensors`` for step 1000."""
+    return folder / f"{step:08d}.safetensors"
+
+
+def in_order(folder: Path) -> list[Path]:
+    """The numbered checkpoints in ``folder``, the newest first."""
+    paths = (path for path in folder.glob("*.safetensors") if re.fullmatch("[0-9]{8,18}", path.stem) and path.is_file())
+    return sorted(paths, key=lambda path: int(path.stem), reverse=True)
+
+
+def of_run(run_dir: Path) -> list[Path]:
+    """The checkpoints that a run can go on from, in the order of preference: ``last``, then the newest first."""
+    folder = run_dir / "checkpoints"
+    last = folder / LAST
+    # A second name of the same file is no second chance.
+    others = [path for path in in_order(folder) if not (last.is_file() and os.path.samefile(path, last))]
+    return [last, *others] if last.is_file() else others
+
+
+def run_folder(path: Path) -> Path:
+    """The run folder of the checkpoint file ``path``; the folder it lies in where it is elsewhere."""
+    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+
+
+def sample_grids(run_dir: Path) -> list[Path]:
+    """The sample grids of a run, in the order of their steps."""
+    return sorted(path for path in (run_dir / "samples").glob("*.png") if path.stem.isdecimal())
+
+
+def sample_grid(run_dir: Path, step: int) -> Path:
+    """``run_dir/samples/00001000.png`` for step 1000."""
+    return run_dir / "samples" / f"{step:08d}.png"
+
+
+def remove_grids_after(run_dir: Path, step: int) -> None:
+    """Remove the grids that a run wrote after ``step``: it has gone back to there."""
+    with contextlib.suppress(OSError):  # a disk that won't let them go: they are written over in their time
+        for path in sample_grids(run_dir):
+            if int(path.stem) > step:
+                path.unlink()
+
+
+def refuse_overwriting(folder: Path, resume: str | None, sweep: bool) -> None:
+    """UserError if ``folder`` holds a run already (or, for a ``sweep``, runs), unless it is to be resumed."""
+    if sweep and resume not in (None, "auto"):
+        raise UserError("a sweep can't go on from one run: leave resume out, or say resume=auto to go on with a sweep")
+    held = [*folder.glob("checkpoints"), *folder.glob("results.csv"), *folder.glob("*/checkpoints")]
+    if resume is None and (held if sweep else (folder / "checkpoints").exists()):
+        raise UserError(f"{folder} holds a run already; add resume=auto to go on with it, or choose another run_dir")
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Keep ``run_dir``, which is made as needed, to this process; the system lets go of it however the process ends.
+
+    UserError if it is taken, or holds a link where a run has none.
+    """
+    import filelock  # it brings asyncio along, which refuse_overwriting's quick answer needn't wait for
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in OWN:
+        if (run_dir / name).is_symlink():  # a stranger's run folder must not lead out of itself
+            raise UserError(f"{run_dir / name} is a link, which gan-train never makes: remove it")
+    lock = filelock.FileLock(run_dir / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(f"another gan-train is at work in {run_dir}: wait for it, or choose another run_dir") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if [path.name for path in run_dir.iterdir()] == [".lock"]:  # the run came to nothing
+                (run_dir / ".lock").unlink()
+        lock.release()

@@ -1,0 +1,90 @@
+"""Sampling a generator: latents, labels and passes of a fixed size, so that a seed gives the same bytes every time."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli.noise import Noise, sample_noise
+
+# Every forward pass of sampling has exactly this many latents, the last one padded: a batch of another size may be
+# rounded differently, and the same seed would not give the same bytes.
+TILE = 32
+LARGE = 2**21  # pixels in a pass, and no more unless a single image has more: what a network's layers take goes by them
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] -> uint8, rounded to the nearest of the 256 levels."""
+    return images.float().add(1).mul(127.5).round_().clamp_(0, 255).byte()
+
+
+def latents(noise: Noise, n: int, seed: int) -> Tensor:
+    """The first ``n`` latents of ``seed``, ``[n, z_dim]`` on the CPU: the same ones however many are asked for."""
+    rng = torch.Generator().manual_seed(seed)
+    tiles = [sample_noise(noise.prior, TILE, noise.z_dim, rng=rng) for _ in range(math.ceil(n / TILE))]
+    return torch.cat(tiles)[:n]
+
+
+def class_rows(classes: Sequence[int], n: int) -> Tensor:
+    """Labels for ``n`` images or a few more: the ``classes`` one after the other, each for as many images."""
+    return torch.tensor(classes).repeat_interleave(math.ceil(n / len(classes)))
+
+
+def columns_of(labels: Tensor | None) -> int | None:
+    """How many images a row has in a grid of :func:`class_rows`; None where that is for the grid to say."""
+    several = labels is not None and bool((labels != labels[0]).any())
+    return int((labels == labels[0]).sum()) if labels is not None and several else None
+
+
+def labels_like(known: Tensor, n: int, seed: int) -> Tensor:
+    """``n`` labels drawn from those of the data, ``known``: what a conditional generator is asked for in tests."""
+    return known[torch.randint(len(known), (n,), generator=torch.Generator().manual_seed(seed))]
+
+
+def block_size(batch_size: int) -> int:
+    """``batch_size`` rounded up to whole passes of :data:`TILE`."""
+    return math.ceil(batch_size / TILE) * TILE
+
+
+def _tile(pixels: int) -> int:
+    """How many images a forward pass has: :data:`TILE`, and a smaller power of two where they are large."""
+    return min(TILE, 1 << (max(1, LARGE // pixels).bit_length() - 1))
+
+
+@torch.inference_mode()
+def generate(
+    generator: nn.Module,
+    latents: Tensor,
+    batch_size: int = TILE,
+    finish: Callable[[Tensor], Tensor] = to_uint8,
+    labels: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Images of ``latents`` ``[N, z_dim]`` as uint8 ``[<= batch_size, C, H, W]`` blocks on the CPU, in order.
+
+    ``labels`` ``[N]`` are for a conditional generator.
+
+    The generator runs in eval mode and float32, in passes of :data:`TILE`, so that an image depends on its latent and
+    its place alone, not on ``batch_size``, which is how many are given out at a time (rounded up to whole passes). The
+    generator's mode is put back at the end. ``finish`` makes of the generator's output what is given out.
+    """
+    device = next(generator.parameters()).device
+    was_training = generator.training
+    generator.eval()
+    try:
+        inputs = [latents] if labels is None else [latents, labels]
+        tile = _tile(generator(*(values[:1].to(device) for values in inputs))[0, 0].numel())
+        for block in zip(*(values.split(block_size(batch_size)) for values in inputs), strict=True):
+            images = []
+            for parts in zip(*(values.split(tile) for values in block), strict=True):
+                n = len(parts[0])
+                padded = (torch.cat([part, part.new_zeros(tile - n, *part.shape[1:])]) for part in parts)
+                images.append(finish(generator(*(part.to(device) for part in padded)))[:n].cpu())
+            yield torch.cat(images)
+    finally:
+        generator.train(was_training)
+
+
+def generate_points(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> Tensor:
+    """Points of ``latents`` ``[N, z_dim]``, float32 ``[N, d]``: as :func:`generate` makes images, and all at once."""
+    return torch.cat(list(generate(generator, latents, batch_size, finish=Tensor.float)))

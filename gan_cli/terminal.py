@@ -1,0 +1,93 @@
+"""What a run shows while it goes on: a bar on a terminal, one line a tick elsewhere."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from gan_cli.metrics.catalogue import format_record
+
+
+class Clock(Protocol):
+    """What tells the seconds of training so far."""
+
+    @property
+    def seconds(self) -> float: ...
+
+
+def tell(line: str) -> None:
+    """Print ``line``. Where whoever was reading is gone, or its disk is full, the run goes on, silently."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+class _Bar(tqdm):
+    """A bar whose end and time left also know about ``max_seconds``."""
+
+    def __init__(self, stopwatch: Clock, max_seconds: float | None, **kwargs: Any) -> None:
+        self.stopwatch, self.max_seconds = stopwatch, max_seconds
+        self.first_seconds = stopwatch.seconds
+        super().__init__(**kwargs)
+
+    def restart(self, step: int) -> None:
+        """Begin again at ``step``, and count the time from now."""
+        self.reset()
+        self.first_seconds = self.stopwatch.seconds
+        self.n = self.initial = step
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        facts = super().format_dict
+        done = facts["n"] - facts["initial"]
+        if not done:
+            return facts | {"left": "?"}
+        steps_left = facts["total"] - facts["n"]
+        if self.max_seconds is not None:
+            seconds_a_step = (self.stopwatch.seconds - self.first_seconds) / done
+            steps_left = min(steps_left, max(0, round((self.max_seconds - self.stopwatch.seconds) / seconds_a_step)))
+        left = tqdm.format_interval(steps_left * facts["elapsed"] / done)
+        return facts | {"total": facts["n"] + steps_left, "left": left}
+
+
+class Display:
+    """Shows a run: a bar on a terminal, one line a tick elsewhere (a log file, a pipe)."""
+
+    def __init__(self, step: int, steps: int, stopwatch: Clock, max_seconds: float | None) -> None:
+        self._bar = _Bar(
+            stopwatch,
+            max_seconds,
+            initial=step,
+            total=steps,
+            disable=None,  # tqdm: off where standard error is no terminal
+            dynamic_ncols=True,
+            mininterval=0.2,
+            bar_format="{percentage:3.0f}%|{bar:10}| step {n:,}/{total:,}, {left} left{postfix}",
+        )
+
+    def step(self) -> None:
+        """One more step is done."""
+        self._bar.update()
+
+    def tick(self, row: Mapping[str, float]) -> None:
+        """Show a tick's record."""
+        if self._bar.disable:
+            tell(f"step {row['step']:,}/{self._bar.total:,}: {format_record(row)}")
+        else:
+            self._bar.set_postfix_str(format_record(row))
+
+    def say(self, line: str) -> None:
+        """Tell something out of the ordinary, on standard error, above the bar."""
+        with contextlib.suppress(OSError):  # a log on a full disk must not end the run either
+            tqdm.write(f"gan-train: {line}", file=sys.stderr)
+
+    def rewind(self, step: int) -> None:
+        """The run has gone back to ``step``."""
+        self._bar.restart(step)
+
+    def close(self) -> None:
+        self._bar.close()

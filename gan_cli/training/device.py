@@ -1,0 +1,137 @@
+"""What the hardware at hand can do, and what the process is set to so that it does it."""
+
+import ctypes
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli.errors import UserError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_LARGEST_MMAP_THRESHOLD = 32 << 20  # bytes; glibc takes no more
+
+
+def device(name: str) -> torch.device:
+    """The device that ``name`` means; ``auto`` is the first of cuda, mps, cpu. UserError where there is none such."""
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, present in have.items() if present))
+    chosen = torch.device(name)
+    if not have[chosen.type]:
+        raise UserError(f"device={name}: torch finds no {chosen.type} device here; use device=cpu, or auto")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device={name}: there are {torch.cuda.device_count()}, counted from cuda:0")
+    return chosen
+
+
+def bf16(precision: str, on: torch.device) -> bool:
+    """Whether the networks run in bfloat16: ``auto`` says yes where ``on`` computes it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if on.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if on.type == "cpu":
+        return bool(_cpu().get("avx512_bf16") or _cpu().get("amx_bf16"))
+    return False
+
+
+def _cpu() -> dict[str, Any]:
+    """What the CPU can do, as torch tells it; nothing before torch 2.9, which doesn't."""
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how networks are computed: the device, bfloat16 autocast, and the mode of ``torch.compile``."""
+
+    device: torch.device = CPU
+    bf16: bool = False
+    compile: str = "off"
+
+    def placed(self, network: nn.Module) -> nn.Module:
+        """``network`` itself, moved to the device, its images in channels-last order: convolutions are faster so."""
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which networks run."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def compiled(self, network: nn.Module) -> Callable[..., Tensor]:
+        """``network`` as it is called in training; see :func:`compiled`."""
+        return compiled(network, self.compile)
+
+
+def prepare(on: torch.device, deterministic: bool = False) -> None:
+    """Set this process up for training on ``on``. Only speed depends on it, and on CUDA the last bits of a result.
+
+    CUDA: TensorFloat-32 for float32 products, and cuDNN tries its algorithms on each new shape. It may then choose
+    another algorithm at another start, and an algorithm may add in another order each time. ``deterministic`` forbids
+    both, at some cost in speed: a resumed run then ends with the bits of one left alone, on the same GPU. torch raises
+    a RuntimeError at an operation that has no deterministic form.
+
+    CPU: results are the same every time as it is. With glibc, what torch frees stays with the process. By default
+    malloc gives every large tensor back to the system, which hands it out again page by page: 12,000 page faults a step
+    of DCGAN, and a tenth of the default recipe's time.
+    """
+    if on.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = not deterministic
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
+            torch.use_deterministic_algorithms(True)
+    if on.type == "cpu" and sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries may have none
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+            mallopt(_M_TRIM_THRESHOLD, -1)  # never
+
+
+def holds(on: torch.device, data: Tensor) -> bool:
+    """Whether ``data`` may lie on ``on`` for the whole of a run, leaving the networks half of what is free there."""
+    return on.type != "cuda" or data.nbytes <= torch.cuda.mem_get_info(on)[0] // 2
+
+
+def gather(data: Tensor, indices: Tensor, on: torch.device) -> Tensor:
+    """``data[indices]`` on ``on``; out of the host's memory into CUDA's without waiting for the copy."""
+    batch = data.index_select(0, indices)
+    if on.type == "cuda" and not batch.is_cuda:
+        batch = batch.pin_memory()  # a fresh piece each time: torch keeps it until it is copied
+    return batch.to(on, non_blocking=True)
+
+
+def compiled(network: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:
+    """``network`` through ``torch.compile`` in ``mode``; itself for ``off``. The weights are the same tensors.
+
+    ``max-autotune`` is taken without CUDA graphs: their outputs are overwritten by the next pass, and a step's logits
+    are still needed at the next tick. UserError where torch has nothing to compile with.
+    """
+    if mode == "off":
+        return network
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise UserError(f"compile={mode} needs a C++ compiler, and there is no {compiler} here; use compile=off")
+    return torch.compile(network, mode="max-autotune-no-cudagraphs" if mode == "max-autotune" else mode)
+
+
+def described(on: torch.device, bf16: bool, compile: str, resident: bool) -> str:
+    """One line for the log: what a run computes on, and how."""
+    if on.type == "cuda":
+        what = torch.cuda.get_device_name(on)
+    elif on.type == "cpu":
+        units = [name for name, key in (("AMX", "amx_bf16"), ("AVX512-BF16", "avx512_bf16")) if _cpu().get(key)]
+        what = f"CPU, {torch.get_num_threads()} threads" + "".join(f", {unit}" for unit in units[:1])
+    else:
+        what = on.type
+    parts = [what, "bf16" if bf16 else "TF32" if on.type == "cuda" else "fp32"]
+    parts += ["data copied batch by batch"] * (not resident) + [f"compiled ({compile})"] * (compile != "off")
+    return ", ".join(parts)

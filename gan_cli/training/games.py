@@ -1,0 +1,170 @@
+"""Games: which networks play, and what each side descends.
+
+A game is a ``torch.nn.Module``. Its children are what a checkpoint holds, under their names, and what a resumed run
+gets back. A game of one's own is a subclass of :class:`Game`, or of :class:`Adversarial`, and a YAML file that names
+it; docs/extend.md shows one.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from gan_cli.augment import Augment
+from gan_cli.noise import Noise, sample_noise
+from gan_cli.training import ema
+from gan_cli.training.batches import Batch
+from gan_cli.training.device import Compute
+from gan_cli.training.terms import Term, Terms
+
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Penalty(NamedTuple):
+    """What holds the discriminator back.
+
+    ``function`` maps (D, real, fake) to per-sample terms: see :mod:`gan_cli.penalties`. It is added on every
+    ``interval``-th update of D, multiplied by ``interval``. ``clip`` bounds the weights of D after each of its updates.
+    """
+
+    function: Callable[..., Tensor] | None = None
+    interval: int = 1
+    clip: float | None = None
+
+
+@dataclass(frozen=True)
+class Average:
+    """The averaged generator: its half-life in images, and the largest part of the images so far that it may be.
+
+    A ``half_life`` of 0 is no averaging. See :func:`gan_cli.training.ema.decay`.
+    """
+
+    half_life: float = 20_000
+    ramp: float | None = 0.04
+
+
+class Game(nn.Module):
+    """What :func:`gan_cli.training.algorithm.train` plays: two sides, each of one network or of several.
+
+    A subclass sets its networks as attributes, names them in ``sides``, and defines :meth:`generate`,
+    :meth:`discriminator_terms` and :meth:`generator_terms`. Its networks and their inputs belong on one device.
+    """
+
+    # The names of each side's networks. Each side has one optimizer.
+    sides: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "discriminator": ("discriminator",),
+        "generator": ("generator",),
+    }
+
+    def networks(self, side: str) -> dict[str, nn.Module]:
+        """The networks of ``side``, by name."""
+        return {name: self.get_submodule(name) for name in self.sides[side]}
+
+    def sampled(self) -> nn.Module:
+        """The generator that samples are drawn from: the network named ``ema``, if the game has one."""
+        generator = next(iter(self.networks("generator").values()))
+        return self.get_submodule("ema") if "ema" in dict(self.named_children()) else generator
+
+    def generate(self, batch: Batch) -> Any:
+        """The generator's move: what it makes beside, or of, ``batch``. It is given to the terms of either side."""
+        raise NotImplementedError(f"{type(self).__name__} should define generate(batch)")
+
+    def discriminator_terms(self, batch: Batch, fake: Any) -> Terms:
+        """What the discriminator descends. ``fake`` is to be detached."""
+        raise NotImplementedError(f"{type(self).__name__} should define discriminator_terms(batch, fake)")
+
+    def generator_terms(self, batch: Batch, fake: Any) -> Terms:
+        """What the generator descends. The discriminator's weights are frozen meanwhile."""
+        raise NotImplementedError(f"{type(self).__name__} should define generator_terms(batch, fake)")
+
+    def average(self, step: int, batch_size: int) -> None:
+        """Called after each step, once both sides have moved; ``step`` counts from 1."""
+
+
+class Adversarial(Game):
+    """The game of Goodfellow et al. 2014: G maps noise to images, D tells real images from generated ones.
+
+    ``generator`` maps latents ``[N, z_dim]`` (and labels ``[N]``) to images ``[N, C, H, W]`` in [-1, 1], or to points;
+    ``discriminator`` maps these (and labels) to logits ``[N]``; ``loss`` maps real and fake logits to per-sample terms
+    of either network. ``augment`` changes all that D sees, real and generated. Samples are drawn from ``ema``, the
+    averaged generator. Networks run in the precision of ``compute``; penalties choose their own.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: Loss,
+        noise: Noise = Noise(),
+        penalty: Penalty = Penalty(),
+        augment: Augment | None = None,
+        average: Average = Average(),
+        compute: Compute = Compute(),
+    ) -> None:
+        super().__init__()
+        self.generator, self.discriminator = compute.placed(generator), compute.placed(discriminator)
+        self.ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.augment = augment.to(compute.device) if augment else None
+        function = penalty.function
+        self.penalty = function.to(compute.device) if isinstance(function, nn.Module) else function
+        self._loss, self._noise, self._interval, self._average = loss, noise, penalty.interval, average
+        self._compute = compute
+        # In a tuple: compiled networks share the weights of the children above, and are no children of their own.
+        self._forward = compute.compiled(self.generator), compute.compiled(self.discriminator)
+        self._averaged, self._latest = ema.tensors(self.ema), ema.tensors(self.generator)
+        self._real_logits: Tensor
+
+    def generate(self, batch: Batch) -> Tensor:
+        """As many generated images as the batch has real ones, of fresh noise and the same labels."""
+        z = sample_noise(self._noise.prior, len(batch.real), self._noise.z_dim, batch.real.device)
+        with self._compute.autocast():
+            return self._forward[0](z, *batch.given).float()
+
+    def judge(self, batch: Batch, *images: Tensor) -> list[Tensor]:
+        """D's logits on each of the sets of ``images``, augmented, float32 ``[N]``."""
+        views = [self._seen(some) for some in images]
+        with self._compute.autocast():  # one context for all, so that weights are cast once
+            return [self._forward[1](view, *batch.given).float() for view in views]
+
+    def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        fake = fake.detach()
+        real_logits, fake_logits = self.judge(batch, batch.real, fake)
+        terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
+        self._real_logits = real_logits.detach()
+        terms |= _outputs(self._real_logits, fake_logits.detach())
+        if self.augment:
+            self.augment.observe(self._real_logits)
+        if self.penalty and batch.number % self._interval == 0:
+            values = self.penalty(partial(self._critic, batch), batch.real, fake)
+            terms["penalty"] = Term(values, weight=self._interval)
+        return terms
+
+    def generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        (fake_logits,) = self.judge(batch, fake)
+        return {"loss_g": Term(self._loss(self._real_logits, fake_logits)[1])}
+
+    def average(self, step: int, batch_size: int) -> None:
+        decay = ema.decay(step * batch_size, batch_size, self._average.half_life, self._average.ramp)
+        ema.update(self._averaged, self._latest, decay)
+
+    def _critic(self, batch: Batch, images: Tensor) -> Tensor:
+        """D as a penalty sees it. A penalty differentiates D twice, which a compiled D can't: this is D itself."""
+        return self.discriminator(self._seen(images), *batch.given)
+
+    def _seen(self, images: Tensor) -> Tensor:
+        return self.augment(images) if self.augment else images
+
+
+def _outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
+    """D(x), D(G(z)) and V(D, G) of equation 1, for the record: taken before D's update, from logits without gradient.
+
+    ``value``, V(D, G) = E log D(x) + E log(1 - D(G(z))), is at most 0. At equilibrium, where D = 1/2, it is
+    -log 4 = -1.386.
+    """
+    values = logsigmoid(real_logits) + logsigmoid(-fake_logits)
+    recorded = {"d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid(), "value": values}
+    return {name: Term(values, weight=None) for name, values in recorded.items()}

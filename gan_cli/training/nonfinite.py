@@ -1,0 +1,74 @@
+"""Numbers that are no longer numbers: which step, term and parameter they first appeared in."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gan_cli.errors import TrainingDiverged
+
+_NEVER = torch.iinfo(torch.int64).max
+
+
+class Watch:
+    """Notes the first step at which each term and each weight is not finite, on the device: no step waits for it.
+
+    ``sides`` are the networks of each side, by name, in the order in which the sides move. :meth:`check` is what waits.
+    On a CPU, where nothing is queued, it costs nothing and may be called every step.
+    """
+
+    def __init__(self, sides: Mapping[str, Mapping[str, nn.Module]], device: torch.device) -> None:
+        self._device = device
+        weights = [
+            (side, f"{name}.{key}", weight)
+            for side, networks in sides.items()
+            for name, network in networks.items()
+            for key, weight in network.named_parameters()
+        ]
+        self._weights: dict[str, list[str]] = {side: [name for of, name, _ in weights if of == side] for side in sides}
+        self._terms: dict[str, list[str]] = {side: [] for side in sides}
+        self._names = [name for _, name, _ in weights]
+        self._parameters: list[Tensor] = [weight for _, _, weight in weights]
+        self._values: dict[str, Tensor] = {}
+        self._first = torch.full((len(self._names),), _NEVER, device=device)
+
+    def reset(self) -> None:
+        """Forget what was noted: the weights are good ones again."""
+        self._first.fill_(_NEVER)
+
+    def add(self, side: str, term: str, value: Tensor) -> None:
+        """One value (a scalar) of a ``term`` that ``side`` descends within this step."""
+        if term not in self._values:
+            self._values[term] = torch.zeros((), dtype=value.dtype, device=self._device)
+            self._terms[side].append(term)
+            self._names.append(term)
+            self._first = torch.cat([self._first, self._first.new_full((1,), _NEVER)])
+        self._values[term] = self._values[term] + value.detach()  # a sum is finite only where all of its parts are
+
+    @torch.no_grad()
+    def end_step(self, step: int) -> None:
+        """All of ``step``'s terms were added, and the weights are as it left them."""
+        # The norms overflow at weights of 1e19 already, which no network comes back from; they are a tenth of the time
+        # that looking at each weight takes.
+        finite = [torch.stack(values).isfinite() for values in self._groups()]
+        self._first.clamp_(max=torch.where(torch.cat(finite), _NEVER, step))
+        self._values = {term: torch.zeros_like(value) for term, value in self._values.items()}
+
+    def _groups(self) -> list[list[Tensor]]:
+        """The weights' norms and the terms' sums, in the order of the names; of different types, so apart."""
+        norms = list(torch._foreach_norm(self._parameters)) if self._parameters else []
+        return [group for group in (norms, list(self._values.values())) if group]
+
+    def check(self) -> None:
+        """TrainingDiverged if anything was not finite: it names the step, and what was wrong first in it."""
+        step = int(self._first.min()) if len(self._first) else _NEVER
+        if step == _NEVER:
+            return
+        wrong = {name for name, first in zip(self._names, self._first.tolist(), strict=True) if first == step}
+        for side, names in self._weights.items():  # what one side breaks, the next one inherits in the same step
+            terms = [term for term in self._terms[side] if term in wrong]
+            weights = [name for name in names if name in wrong]
+            if terms or weights:
+                more = f" and {len(weights) - 1} more weights" if len(weights) > 1 else ""
+                named = ", ".join([*terms, *weights[:1]])
+                raise TrainingDiverged(f"step {step:,}: no longer finite: {named}{more}")

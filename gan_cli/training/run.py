@@ -1,0 +1,216 @@
+"""What is due around the steps of Algorithm 1: rates, ticks, pictures, evaluations, files, going back, stopping."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from PIL import Image
+
+from gan_cli.errors import TrainingDiverged
+from gan_cli.metrics.catalogue import sorted_terms
+from gan_cli.pictures.animation import write_run_animation
+from gan_cli.pictures.curves import write_curves
+from gan_cli.pictures.grids import write_png
+from gan_cli.rundir import checkpoint, layout
+from gan_cli.rundir.checkpoint import Checkpoint
+from gan_cli.rundir.disk_retry import Writer
+from gan_cli.rundir.records import Records, Sink
+from gan_cli.rundir.signals import Stopped, stop_on_signal
+from gan_cli.training.nonfinite import Watch
+from gan_cli.training.plan import Outcome, Plan, Show, lr_factor
+from gan_cli.training.state import State
+from gan_cli.training.stopwatch import Stopwatch
+from gan_cli.training.terms import Terms, Totals
+
+
+class Run:
+    """A run that writes its folder: a context manager, whose :meth:`steps` are what an algorithm iterates over.
+
+    ``draw`` makes the picture of a step, ``evaluate`` the scores of the moment; by the first of them, lower is better.
+    ``show`` makes what shows the run, given its step, its steps, its stopwatch and its limit in seconds. ``config`` is
+    saved in each checkpoint. The run goes on from ``resume`` if that is given.
+
+    A run that is stopped and resumed ends with the same bits as one left alone: on the same machine on a CPU, and on
+    CUDA with ``deterministic=true``. When a term or a weight is no longer finite, the run goes back to its last
+    checkpoint with half the learning rates, once; after that, or under ``on_nonfinite="stop"``, TrainingDiverged is
+    raised. A checkpoint never holds a number that is not finite.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        plan: Plan,
+        run_dir: Path,
+        show: Callable[[int, int, Stopwatch, float | None], Show],
+        *,
+        draw: Callable[[int], Image.Image],
+        evaluate: Callable[[], Mapping[str, float]] | None = None,
+        sinks: Mapping[str, Sink] | None = None,
+        config: Mapping[str, Any] | None = None,
+        resume: Checkpoint | None = None,
+    ) -> None:
+        self.state, self.plan, self.run_dir = state, plan, run_dir
+        self._draw, self._evaluate, self._config = draw, evaluate, config
+        self._metrics: Mapping[str, float] = {}
+        if resume:
+            self._restore(resume)
+            state.stopwatch = Stopwatch(state.device, resume.progress.seconds)
+        self._ticked, self._saved_best = state.progress, state.best
+        sides = {side: state.game.networks(side) for side in ("discriminator", "generator")}
+        self._watch = Watch(sides, state.device)
+        self._records = Records(run_dir, state.step, sinks)
+        with contextlib.ExitStack() as stack:
+            self._show = stack.enter_context(
+                contextlib.closing(show(state.step, plan.steps, state.stopwatch, plan.max_seconds))
+            )
+            self._stop = stack.enter_context(stop_on_signal())
+            self._open = stack.pop_all()
+        self._writer = Writer(plan.on_write_error, self._show.say, lambda: self._stop.signum is not None)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._open.close()
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the run ended."""
+        return Outcome(self.state.step, self.state.stopwatch.seconds, self._metrics, self._stop.signum)
+
+    def noted(self, side: str, terms: Terms) -> Terms:
+        """``terms`` themselves, once they are added to the tick's, and looked at for numbers that are not finite."""
+        sums = self.state.totals.add(terms)
+        for name, term in terms.items():
+            if term.weight is not None:
+                self._watch.add(side, name, sums[name])
+        return terms
+
+    def steps(self) -> Iterator[int]:
+        """The number of each step to be made, from 1; what is due after a step is done before the next is given."""
+        state, plan = self.state, self.plan
+        if state.step == 0:
+            self._write_grid()
+            self._save()  # a disk that is full is found now, and there is something to go back to
+        state.stopwatch.start()
+        while state.step < plan.steps:
+            self._set_learning_rates()
+            yield state.step + 1
+            state.step += 1
+            self._watch.end_step(state.step)
+            self._show.step()
+            try:
+                if self._settle():
+                    break
+            except TrainingDiverged as diverged:
+                self._go_back(diverged)
+
+    def _set_learning_rates(self) -> None:
+        images = self.state.step * self.state.batches.batch_size
+        factor = lr_factor(images, self.plan.lr_decay_after)
+        for optimizer in self.state.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self.state.lr_scale * factor
+
+    def _settle(self) -> bool:
+        """Do what is due after this step; gives whether it was the last one."""
+        plan, step, stopwatch = self.plan, self.state.step, self.state.stopwatch
+        finished = step == plan.steps or (plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds)
+        stopping = finished or self._stop.signum is not None
+        intervals = (plan.log_every, plan.sample_every, plan.checkpoint_every, plan.eval_every)
+        due = any(step % every == 0 for every in intervals if every)
+        if stopping or due or self.state.device.type == "cpu":  # elsewhere to look is to wait for the device
+            self._watch.check()
+        if stopping or due:
+            with stopwatch.paused():
+                self._housekeep(finished, stopping)
+        return stopping
+
+    def _housekeep(self, finished: bool, stopping: bool) -> None:
+        """Whatever is due after this step; all of it once ``finished``, a checkpoint at least when ``stopping``."""
+        state = self.state
+        scores, is_best = self._scores(finished)
+        if finished or scores or state.step % self.plan.log_every == 0:
+            self._tick(scores)
+        self._writer.attempt(partial(self._write, finished, stopping, is_best), last=stopping)
+        if self._writer.overdue:
+            state.best = self._saved_best  # no file holds the new one
+
+    def _scores(self, finished: bool) -> tuple[dict[str, float], bool]:
+        """The scores, if an evaluation is due, and whether they are the best so far; none that a signal breaks off."""
+        plan, state = self.plan, self.state
+        if not self._evaluate or not plan.eval_every or not (finished or state.step % plan.eval_every == 0):
+            return {}, False
+        found: Mapping[str, float] = {}
+        with contextlib.suppress(Stopped), self._stop.at_once():
+            found = self._evaluate()
+        scores = {name: value for name, value in found.items() if math.isfinite(value)}
+        score = scores.get(next(iter(found), ""), math.inf)
+        if score >= (math.inf if state.best is None else state.best):
+            return scores, False
+        state.best = score
+        return scores, True
+
+    def _tick(self, scores: Mapping[str, float]) -> None:
+        """Record the means of the terms since the last tick, and the scores."""
+        state, now = self.state, self.state.progress
+        rate = (now.images - self._ticked.images) / (now.seconds - self._ticked.seconds)
+        counted = {"step": state.step, "images": now.images, "seconds": now.seconds, "images_per_second": rate}
+        self._metrics = {**counted, **sorted_terms(state.totals.means()), **scores, "time": time.time()}
+        self._records.add(self._metrics)
+        self._show.tick(self._metrics)
+        state.totals, self._ticked = Totals(state.device), now
+
+    def _write(self, finished: bool, stopping: bool, is_best: bool) -> None:
+        """Write the files that are due. It may be called again where it raises OSError."""
+        plan, step = self.plan, self.state.step
+        self._records.flush()
+        if finished or step % plan.sample_every == 0:
+            self._write_grid()
+            self._records.flush()
+        if stopping or is_best or self._writer.overdue or step % plan.checkpoint_every == 0:
+            self._save(is_best)
+            if self._config and not (self.run_dir / layout.CONFIG).is_file():  # the folder was deleted
+                checkpoint.save_config(self.run_dir, self._config)
+            write_curves(self.run_dir)
+        if finished:
+            write_run_animation(self.run_dir)
+
+    def _write_grid(self) -> None:
+        path = layout.sample_grid(self.run_dir, self.state.step)
+        write_png(self._draw(self.state.step), path)
+        self._records.add_grid(self.state.step, path)
+
+    def _save(self, is_best: bool = False) -> None:
+        state = self.state
+        tensors, settings = state.capture()
+        checkpoint.save(
+            self.run_dir / "checkpoints", state.progress, self._config or {}, tensors, settings,
+            describe=state.describe, keep=self.plan.keep, best=is_best,
+        )  # fmt: skip
+        self._saved_best = state.best
+
+    def _restore(self, saved: Checkpoint) -> None:
+        """Everything as it was when ``saved`` was written; the pictures that came after it are removed."""
+        self.state.restore(saved)
+        layout.remove_grids_after(self.run_dir, self.state.step)
+
+    def _go_back(self, diverged: TrainingDiverged) -> None:
+        """To the last good checkpoint, with half the learning rates. Once in a run: then ``diverged`` ends it."""
+        state = self.state
+        if self.plan.on_nonfinite == "stop" or not layout.of_run(self.run_dir):
+            raise diverged
+        if state.lr_scale < 1:
+            raise TrainingDiverged(f"{diverged}, once more, at half the learning rates; begin anew with lower ones")
+        self._restore(checkpoint.read(self.run_dir))
+        state.lr_scale = 0.5
+        self._watch.reset()
+        self._records.rewind(state.step)
+        self._show.rewind(state.step)
+        self._ticked = state.progress
+        self._show.say(f"{diverged}; back to step {state.step:,}, with half the learning rates from there on")

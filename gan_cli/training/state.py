@@ -1,0 +1,203 @@
+"""Everything that a run needs to go on, bit for bit: taken down by ``capture``, put back by ``restore``."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gan_cli.errors import UserError, one_line
+from gan_cli.penalties import clip_weights
+from gan_cli.rundir.checkpoint import Checkpoint, Progress
+from gan_cli.training.batches import Batches
+from gan_cli.training.games import Game
+from gan_cli.training.stopwatch import Stopwatch
+from gan_cli.training.terms import Totals
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+@dataclass
+class State:
+    """A run at one moment.
+
+    ``step`` is the number of generator updates so far. ``lr_scale`` multiplies the learning rates: 1, and less once
+    the run has gone back after a step that was not finite. ``best`` is the lowest score so far, None before the first.
+    """
+
+    game: Game
+    optimizers: Mapping[str, Optimizer]
+    batches: Batches
+    device: torch.device
+    totals: Totals = field(init=False)
+    stopwatch: Stopwatch = field(init=False)
+    step: int = 0
+    lr_scale: float = 1.0
+    best: float | None = None
+
+    def __post_init__(self) -> None:
+        self.totals, self.stopwatch = Totals(self.device), Stopwatch(self.device)
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands, in numbers."""
+        return Progress(self.step, self.batches.position, self.stopwatch.seconds, self.lr_scale, self.best)
+
+    def capture(self) -> tuple[dict[str, Tensor], dict[str, list[dict[str, Any]]]]:
+        """The tensors of the run by their names in a checkpoint, and each optimizer's settings."""
+        modules = module_tensors(dict(self.game.named_children()))
+        states, settings = optimizer_tensors(self.optimizers)
+        totals = {f"terms.{name}": value for name, value in self.totals.state().items()}
+        return modules | states | totals | _random_states(self.device), settings
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Everything as it was when ``saved`` was written, but for the clock. UserError where the file doesn't fit."""
+        for name, module in self.game.named_children():
+            load_module(saved, name, module)
+        for name, optimizer in self.optimizers.items():
+            load_optimizer(saved, name, optimizer)
+        _load_random_states(saved, self.device)
+        progress = saved.progress
+        self.step, self.batches.position = progress.step, progress.images
+        self.lr_scale, self.best = progress.lr_scale, progress.best
+        self.totals = Totals(self.device, saved.tensors("terms"))
+
+    def describe(self, key: str) -> str:
+        """A tensor's name for a person: with that of the parameter that an optimizer's state belongs to."""
+        if not key.startswith("optimizer."):
+            return key
+        _, side, index, entry = key.split(".")
+        networks = self.game.networks(side)
+        names = [f"{name}.{part}" for name, network in networks.items() for part, _ in network.named_parameters()]
+        return f"{entry} of {names[int(index)]}"
+
+
+def make_optimizers(game: Game, make: Mapping[str, MakeOptimizer], clip: float | None = None) -> dict[str, Optimizer]:
+    """One optimizer for each side of ``game``, for the weights of all its networks. The generator's is made first.
+
+    With ``clip`` the discriminator's weights are moved into [-clip, clip] after each of its updates.
+    """
+    optimizers = {}
+    for side in ("generator", "discriminator"):
+        weights = [weight for network in game.networks(side).values() for weight in network.parameters()]
+        optimizers[side] = make[side](weights)
+        for group in optimizers[side].param_groups:
+            group["initial_lr"] = group["lr"]  # schedules multiply it
+    if clip is not None:
+        for network in game.networks("discriminator").values():
+            optimizers["discriminator"].register_step_post_hook(partial(_clip, network, clip))
+    return optimizers
+
+
+def _clip(network: nn.Module, clip: float, *_: Any) -> None:
+    """The hook that clips weights: it is called with an optimizer and the arguments of its step."""
+    clip_weights(network, clip)
+
+
+def module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The weights and buffers of ``modules`` by their names in a checkpoint."""
+    return {f"{name}.{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
+
+
+def optimizer_tensors(
+    optimizers: Mapping[str, Optimizer],
+) -> tuple[dict[str, Tensor], dict[str, list[dict[str, Any]]]]:
+    """The state of ``optimizers`` by its names in a checkpoint, and the settings of each."""
+    tensors, settings = {}, {}
+    for name, optimizer in optimizers.items():
+        state = optimizer.state_dict()
+        settings[name] = state["param_groups"]
+        for index, entries in state["state"].items():
+            for key, value in entries.items():
+                if value is not None:  # SGD without momentum keeps a None
+                    tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value)
+    return tensors, settings
+
+
+def load_module(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
+    """Fill ``module`` with the weights and buffers saved as ``name``. UserError unless they fit exactly."""
+    try:
+        module.load_state_dict(checkpoint.tensors(name))
+    except RuntimeError as error:
+        raise UserError(f"the {name} in {checkpoint.path} doesn't fit its configuration: {one_line(error)}") from error
+
+
+def load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> None:
+    """Fill ``optimizer`` with the state and the settings saved as ``name``. UserError where they don't fit."""
+    try:
+        _load_optimizer(checkpoint, name, optimizer)
+    except Exception as error:  # optimizers check nothing: they trip over whatever is wrong
+        raise UserError(
+            f"the {name}'s optimizer in {checkpoint.path} can't be read ({error!r}); use an older one"
+        ) from error
+
+
+def _load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in checkpoint.tensors(f"optimizer.{name}").items():
+        index, entry = key.split(".")
+        parameter = parameters[int(index)]
+        fits = value.shape == parameter.shape  # then in the parameter's own memory layout, which fused steps count on
+        if not fits and value.numel() != 1:
+            raise ValueError(f"{key} has shape {list(value.shape)}")
+        state.setdefault(int(index), {})[entry] = torch.empty_like(parameter).copy_(value) if fits else value
+    fresh_groups = optimizer.state_dict()["param_groups"]
+    groups = []
+    for saved, fresh in zip(checkpoint.param_groups[name], fresh_groups, strict=True):
+        group = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(saved).items()}
+        if wrong := [key for key in group.keys() & fresh.keys() - {"params"} if not _alike(group[key], fresh[key])]:
+            raise TypeError(f"{wrong[0]}={group[wrong[0]]}")
+        groups.append({**fresh, **group, "params": fresh["params"]})
+    saved_state = {"state": state, "param_groups": groups}
+    optimizer.load_state_dict(copy.deepcopy(saved_state))
+    _try_out(optimizer)
+    optimizer.load_state_dict(saved_state)
+
+
+def _try_out(optimizer: Optimizer) -> None:
+    """Take a step with gradients of zero, and take it back: better now than as step 1's traceback."""
+    optimizer.zero_grad()
+    before = {parameter: parameter.detach().clone() for parameter in optimizer.state}
+    for parameter in before:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    with torch.no_grad():
+        for parameter, value in before.items():
+            parameter.copy_(value)
+    optimizer.zero_grad()
+
+
+def _alike(saved: Any, fresh: Any) -> bool:
+    """Whether a ``saved`` setting is of the kind that the optimizer was made with: a number for a number, and so on."""
+    if isinstance(fresh, tuple):
+        return isinstance(saved, tuple) and len(saved) == len(fresh) and all(map(_alike, saved, fresh))
+    interchangeable: tuple[tuple[type, ...], ...] = ((int, float), (bool, type(None)))
+    return type(saved) is type(fresh) or any({type(saved), type(fresh)} <= set(kinds) for kinds in interchangeable)
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's global random generators, by their names in a checkpoint."""
+    states = {"rng.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["rng.cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["rng.mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _load_random_states(checkpoint: Checkpoint, device: torch.device) -> None:
+    """Set the global random generators to where they stood. UserError where the file doesn't say."""
+    states = checkpoint.tensors("rng")
+    try:
+        torch.set_rng_state(states["cpu"])
+        if device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], device)
+        if device.type == "mps" and "mps" in states:
+            torch.mps.set_rng_state(states["mps"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"the random state in {checkpoint.path} can't be read ({error!r}); use an older one") from error

@@ -1,0 +1,103 @@
+"""Named terms: what a side of a game descends and what a tick reports, and their means over the steps of a tick."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+RESERVED = frozenset({"step", "images", "seconds", "images_per_second", "time"})  # what a record holds beside terms
+
+
+class Term(NamedTuple):
+    """One named quantity of a step: a value for each sample, ``[N]``.
+
+    ``weight`` multiplies the mean of the values in what is descended. A term of weight None is recorded only.
+    """
+
+    values: Tensor
+    weight: float | None = 1.0
+
+
+Terms = Mapping[str, Term]
+
+
+def objective(terms: Terms) -> Tensor:
+    """What a side descends: the sum of the terms' means, each times its weight, in the order of ``terms``; a scalar."""
+    total = None
+    for values, weight in terms.values():
+        if weight is not None:
+            part = values.mean() if weight == 1 else weight * values.mean()
+            total = part if total is None else total + part
+    if total is None:
+        raise ValueError("a side of a game needs at least one term with a weight")
+    return total
+
+
+class Totals:
+    """Sum and count of each term since the last tick, on the device: no step waits for it.
+
+    Sums are float64. Where the device has no float64 (MPS), they are float32 with Kahan's compensation. ``saved`` is
+    what :meth:`state` gave: a run that is resumed between two ticks averages over the same steps.
+    """
+
+    def __init__(self, device: torch.device, saved: Mapping[str, Tensor] | None = None) -> None:
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._sums: dict[str, Tensor] = {}
+        self._lost: dict[str, Tensor] = {}  # what rounding took from each float32 sum
+        self._counts: dict[str, int] = {}
+        for name, pair in (saved or {}).items():
+            if _is_total(name, pair):  # it may be a stranger's
+                self._sums[name] = pair[0].to(device, self._dtype)
+                self._counts[name] = int(pair[1])
+
+    def add(self, terms: Terms) -> dict[str, Tensor]:
+        """Add one step's terms; gives the sum of each term's values, a scalar on the device.
+
+        ValueError for a name that is no identifier, or that records need for something else.
+        """
+        sums = {name: term.values.detach().sum(dtype=self._dtype) for name, term in terms.items()}
+        for name, value in sums.items():
+            if name not in self._sums:
+                if not name.isidentifier() or name in RESERVED:
+                    raise ValueError(f"a term can't be named {name!r}: use letters, digits and _, and another name")
+                self._sums[name], self._counts[name] = torch.zeros_like(value), 0
+            self._counts[name] += terms[name].values.numel()
+            self._accumulate(name, value)
+        return sums
+
+    def _accumulate(self, name: str, value: Tensor) -> None:
+        if self._dtype == torch.float64:
+            self._sums[name] += value
+            return
+        corrected = value - self._lost.get(name, 0.0)
+        total = self._sums[name] + corrected
+        self._lost[name] = (total - self._sums[name]) - corrected
+        self._sums[name] = total
+
+    def state(self) -> dict[str, Tensor]:
+        """Sum and count of each term so far, float64 ``[2]`` on the CPU, by name."""
+        return {
+            name: torch.tensor([float(total), self._counts[name]], dtype=torch.float64)
+            for name, total in self._sums.items()
+        }
+
+    def means(self) -> dict[str, float]:
+        """The mean of each term over all samples since the last tick; terms that are not finite are left out."""
+        names = list(self._sums)
+        totals = torch.stack([*self._sums.values()]).tolist() if names else []  # the tick's one wait for the device
+        found = {name: total / self._counts[name] for name, total in zip(names, totals, strict=True)}
+        return {name: mean for name, mean in found.items() if math.isfinite(mean)}
+
+
+def _is_total(name: str, pair: Tensor) -> bool:
+    """Whether ``pair`` can be a sum and a count of ours, of a size that a mean can be taken of."""
+    return (
+        name.isidentifier()
+        and name not in RESERVED
+        and pair.shape == (2,)
+        and pair.dtype == torch.float64
+        and bool((pair.abs() < 1e30).all())
+        and 1 <= float(pair[1]) < 2**53
+    )

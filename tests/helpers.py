@@ -1,0 +1,128 @@
+"""What several test modules share: small runs and checkpoints, a hostile object, commands in this process."""
+
+import io
+import os
+import signal
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+import gan_cli
+from gan_cli import losses
+from gan_cli.networks import mlp
+from gan_cli.noise import Noise
+from gan_cli.rundir import checkpoint
+from gan_cli.training.device import Compute
+from gan_cli.training.games import Average, Penalty
+from gan_cli.training.plan import Plan
+from gan_cli.training.state import module_tensors
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99), fused=True)
+SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.5)
+NET = {
+    "generator": {"_target_": "gan_cli.networks.mlp.Generator", "widths": [8], "norm": True},
+    "discriminator": {"_target_": "gan_cli.networks.mlp.Discriminator", "widths": [8]},
+    "z_dim": 4,
+    "prior": "normal",
+}
+# A run that takes a second.
+FAST = ["net=mlp", "batch_size=4", "log_every=1", "sample_every=2", "checkpoint_every=2", "samples=4", "device=cpu"]
+SECONDS = 60  # after which a command counts as hung
+
+# Options of a run that belong to one of the small dataclasses of gan_cli.train, by their keywords there.
+_GROUPS = {
+    "plan": {f.name: f.name for f in fields(Plan)},
+    "noise": {"prior": "prior", "z_dim": "z_dim"},
+    "penalty": {"penalty": "function", "penalty_interval": "interval", "weight_clip": "clip"},
+    "average": {"ema_half_life": "half_life", "ema_ramp": "ramp"},
+    "compute": {"device": "device", "bf16": "bf16", "compile": "compile"},
+}
+_CLASSES = {"plan": Plan, "noise": Noise, "penalty": Penalty, "average": Average, "compute": Compute}
+
+
+def train_networks(
+    generator, discriminator, dataset, run_dir, *, make_optimizer=ADAM, loss=losses.nonsaturating, **options
+):
+    """``gan_cli.train`` by flat keywords: those of the dataclasses are sorted into them."""
+    grouped = {
+        group: cls(**{name: options.pop(word) for word, name in _GROUPS[group].items() if word in options})
+        for group, cls in _CLASSES.items()
+    }
+    return gan_cli.train(
+        generator, discriminator, dataset, loss, make_optimizer, make_optimizer, run_dir=run_dir, **grouped, **options
+    )
+
+
+def train_tiny(tiny, run_dir, networks=mlp, *, steps, **options):
+    """A run of small networks on 8x8 images that writes its files often."""
+    torch.manual_seed(0)
+    generator = networks.Generator(tiny.image_shape, 6)
+    discriminator = networks.Discriminator(tiny.image_shape)
+    defaults = {"batch_size": 16, "z_dim": 6, "samples": 4, "log_every": 2, "sample_every": 4, "checkpoint_every": 3}
+    return train_networks(generator, discriminator, tiny, run_dir, steps=steps, **{**defaults, **options})
+
+
+def save_modules(folder, progress, config, modules, **options):
+    """A checkpoint in ``folder`` that holds the tensors of ``modules`` by name, and no optimizer."""
+    return checkpoint.save(folder, progress, config, module_tensors(modules), **options)
+
+
+def save_checkpoint(folder, net=NET, **extra):
+    """The checkpoint of an untrained generator of :data:`NET`, in the run folder ``folder``."""
+    torch.manual_seed(0)
+    generator = mlp.Generator((1, 8, 8), 4, widths=(8,))
+    config, modules = {"net": net, "image_shape": [1, 8, 8], **extra}, {"generator": generator, "ema": generator}
+    return save_modules(folder / "checkpoints", checkpoint.Progress(7, 70, 1.5), config, modules)
+
+
+class Payload:
+    """Unpickled, it would make the canary."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.canary),)
+
+
+class Hung(BaseException):
+    """Raised by the alarm: nothing catches it on the way."""
+
+
+class Done(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def invoke(main, arguments, name="gan-train"):
+    """Run a command (``cli.train``, …) with ``arguments`` in this process; Hung after :data:`SECONDS`."""
+
+    def alarm(signum, frame):
+        raise Hung
+
+    out, err = io.StringIO(), io.StringIO()
+    previous, argv, stdout = signal.signal(signal.SIGALRM, alarm), sys.argv, sys.stdout
+    signal.alarm(SECONDS)
+    try:
+        sys.argv = [name, *arguments]
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+        status = 0
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR", None)  # which the command sets, and other tests' commands would inherit
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+        sys.argv, sys.stdout = argv, stdout
+    return Done(status, out.getvalue(), err.getvalue())
