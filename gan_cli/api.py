@@ -1,4 +1,4 @@
-"""The public verbs: what the commands do, from Python, with objects in place of words."""
+"""The public functions: the commands' work from Python, with objects instead of words."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,12 +17,13 @@ from gan_cli.config import build, networks
 from gan_cli.config.data import class_names, training_data
 from gan_cli.config.saved import open_run
 from gan_cli.data import Dataset, Points
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, did_you_mean
 from gan_cli.losses import nonsaturating
 from gan_cli.noise import Noise
 from gan_cli.rundir import checkpoint, layout
 from gan_cli.rundir.records import Sink
 from gan_cli.rundir.sinks import tensorboard
+from gan_cli.training.algorithm import UPDATES
 from gan_cli.training.batches import Batches
 from gan_cli.training.device import Compute
 from gan_cli.training.games import Adversarial, Average, Game, Loss, Penalty
@@ -62,15 +63,17 @@ def train(
     sinks: Mapping[str, Sink] | None = None,     # beside metrics.jsonl; by default TensorBoard's events
     resume: bool = False,                        # go on, if run_dir holds a run
 ) -> Outcome:  # fmt: skip
-    """Train two networks in place and write the run folder, as ``gan-train`` does; gives how the run ended.
+    """Train two networks in place and write the run folder, as ``gan-train`` does. Return how the run ended.
 
-    Algorithm 1 of Goodfellow et al. 2014. Images are in [-1, 1]. By the first of the scores that ``evaluate`` gives,
-    lower is better. Set the weights' seed with ``torch.manual_seed`` before the networks are built.
+    Algorithm 1 of Goodfellow et al. 2014. Images are in [-1, 1]. A lower first score of ``evaluate`` is better. Set the
+    weights' seed with ``torch.manual_seed`` before the networks are built.
 
-    Networks and data may be given as they stand in a YAML file, by the name of their class or function: the run can
-    then be sampled and evaluated by the commands as well. UserError if ``run_dir`` holds a run already and ``resume``
-    is not set, or if parts don't fit each other; TrainingDiverged when numbers are no longer finite.
+    Networks and data may be given as in a YAML file, by the name of their class or function. The commands can then
+    sample and evaluate the run as well. UserError if ``run_dir`` already holds a run and ``resume`` is not set, or if
+    parts do not fit each other. TrainingDiverged if a term or a weight is non-finite.
     """
+    if update not in UPDATES:
+        raise UserError(f"no update {update!r}" + did_you_mean(update, UPDATES))
     run_dir = Path(run_dir)
     with layout.locked(run_dir):
         if not resume and (run_dir / "checkpoints").exists():
@@ -114,9 +117,9 @@ def load_generator(
     """The generator of a run folder or a checkpoint file, in eval mode, on the CPU.
 
     It maps latents, float32 ``[N, z_dim]``, and labels, int64 ``[N]``, if it is conditional, to images ``[N, C, H, W]``
-    in [-1, 1]. ``weights`` is ``ema``, the average, or ``raw``. It is rebuilt from what the checkpoint names: this
-    package's networks, and those of the packages in ``trust``. Weights of a run whose network was given as an object
-    are loaded ``into`` a network of the same shapes. UserError where the file is none of ours, or doesn't fit.
+    in [-1, 1]. ``weights`` is ``ema``, the average, or ``raw``. The checkpoint names the network's class, which must
+    be from this package or from a package in ``trust``. If the run's network was given as an object, pass a network of
+    the same shapes as ``into``. UserError if the file is not from gan-cli, or does not fit.
     """
     run = open_run(ckpt, trust)
     if into is None:
@@ -131,9 +134,9 @@ def sample(
 ) -> Tensor:  # fmt: skip
     """``n`` images of a run folder or a checkpoint file, uint8 ``[n, C, H, W]``, or points, float32 ``[n, d]``.
 
-    The same as ``gan-sample`` draws: they depend on ``n``, ``seed`` and the machine alone, whatever ``batch_size``.
-    ``labels``, one class for each image, are for a conditional generator; without them it draws all classes, one after
-    the other. UserError where the file is none of ours, or the labels are none of its classes.
+    ``gan-sample`` draws the same samples. They depend only on ``n``, ``seed`` and the machine. ``labels``, one class
+    for each image, are for a conditional generator. Without ``labels`` it draws all classes, one after the other.
+    UserError if the file is not from gan-cli, or if a label is not one of its classes.
     """
     run = open_run(ckpt, trust)
     classes = len(run.class_names)
@@ -151,10 +154,10 @@ def evaluate(
     ckpt: str | Path, metrics: str | Sequence[str] = "all", *, n: int = 10_000, seed: int = 0, weights: str = "ema",
     batch_size: int = 256, device: str = "auto", root: str | Path | None = None, trust: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """What ``gan-eval`` measures of a run folder or a checkpoint file: for each number its value and where it is from.
+    """Measure a run folder or a checkpoint file as ``gan-eval`` does. Return each number's value and origin.
 
-    ``metrics`` are those of ``gan-eval --help``; ``n`` samples are compared with the data that the run names, or with
-    those in ``root``. Nothing is written. UserError where no metric applies.
+    ``metrics`` are those of ``gan-eval --help``. ``n`` samples are compared with the data that the run names, or with
+    the data in ``root``. No file is written. UserError if no metric applies.
     """
     config = {
         "metrics": metrics, "n": n, "seed": seed, "weights": weights, "batch_size": batch_size, "device": device,

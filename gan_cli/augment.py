@@ -1,12 +1,13 @@
-"""Augmentations of what the discriminator sees, real and generated images alike: for little data.
+"""Augmentations of the discriminator's input, for small datasets: real and generated images are augmented alike.
 
 An augmentation is a module that maps images ``[N, C, H, W]`` in about [-1, 1] to images of the same shape, with fresh
 random numbers for each image and call, from torch's global generator of the images' device. It is differentiable in
-the images, twice: the generator learns through it, and so does the discriminator from a gradient penalty. Whatever
-changes while a run goes on is in buffers, to be saved with it.
+the images, twice: the generator learns through the augmentation, and a gradient penalty differentiates through it
+again. All state that changes during a run is in buffers, so that a checkpoint contains it.
 
-G is to match the data, not the augmented data. It does where what was augmented tells what it was made from, as when
-enough images stay as they are (Karras et al. 2020, arXiv 2006.06676, section 2.2): else the augmentation leaks.
+G must match the data, not the augmented data. This works if the distribution of augmented images determines the
+distribution of the images before, for example if enough images stay unchanged. Otherwise the augmentation leaks into
+the samples (Karras et al. 2020, arXiv 2006.06676, section 2.2).
 """
 
 import math
@@ -22,7 +23,7 @@ class Augment(nn.Module):
     """An augmentation: ``forward`` maps images to images."""
 
     def observe(self, real_logits: Tensor) -> None:
-        """Take note of D's logits ``[N]`` on a minibatch of data, once after each of D's steps."""
+        """Record D's logits ``[N]`` on a minibatch of real images. The loop calls this once after each D step."""
 
 
 def _uniform(images: Tensor, low: float, high: float, k: int = 1) -> Tensor:
@@ -36,36 +37,36 @@ def _normal(images: Tensor, std: float, k: int = 1) -> Tensor:
 
 
 def flip(images: Tensor) -> Tensor:
-    """Half of the images left to right."""
+    """Mirror each image left to right with probability 1/2."""
     return torch.where(_uniform(images, 0, 1) < 0.5, images.flip(-1), images)
 
 
 def brightness(images: Tensor) -> Tensor:
-    """A number from U(-0.5, 0.5) added to each image."""
+    """Add a number from U(-0.5, 0.5) to each image."""
     return images + _uniform(images, -0.5, 0.5)
 
 
 def saturation(images: Tensor) -> Tensor:
-    """Each pixel's distance from its grey, the mean of its channels, times U(0, 2). Grey images stay as they are."""
+    """Multiply each pixel's difference from its grey value (its channel mean) by U(0, 2). Grey images do not change."""
     grey = images.mean(dim=1, keepdim=True)
     return grey + (images - grey) * _uniform(images, 0, 2)
 
 
 def contrast(images: Tensor) -> Tensor:
-    """Each image's distance from its mean times U(0.5, 1.5)."""
+    """Multiply each image's difference from its mean by U(0.5, 1.5)."""
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return mean + (images - mean) * _uniform(images, 0.5, 1.5)
 
 
 def translation(images: Tensor) -> Tensor:
-    """Each image shifted by whole pixels, at most an eighth of each side; zeros, a middle grey, come in."""
+    """Shift each image by whole pixels, at most an eighth of each side. Uncovered pixels become 0, a middle grey."""
     for dim in (2, 3):
         images = _shifted(images, dim, (images.shape[dim] + 4) // 8)
     return images
 
 
 def _shifted(images: Tensor, dim: int, most: int) -> Tensor:
-    """Each of the images shifted along ``dim`` by a whole number from ``-most`` to ``most``."""
+    """Shift each image along ``dim`` by a whole number of pixels from ``-most`` to ``most``."""
     size = images.shape[dim]
     shift = torch.randint(-most, most + 1, (len(images), 1), device=images.device)
     source = torch.arange(size, device=images.device) - shift
@@ -76,13 +77,13 @@ def _shifted(images: Tensor, dim: int, most: int) -> Tensor:
 
 
 def cutout(images: Tensor) -> Tensor:
-    """A rectangle of half the sides set to zero, a middle grey; it may stick out of the image."""
+    """Set a rectangle to 0, a middle grey. Its sides are half the image's; it may extend beyond the border."""
     inside = [_window(images, size) for size in images.shape[2:]]
     return images * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
 
 
 def _window(images: Tensor, size: int) -> Tensor:
-    """For each of the images a run of half of ``size`` places, its middle anywhere in it: bool ``[N, size]``."""
+    """For each image, a mask of ``size / 2`` consecutive places whose middle is random: bool ``[N, size]``."""
     length = (size + 1) // 2
     middle = torch.randint(size + 1 - length % 2, (len(images), 1), device=images.device)
     place = torch.arange(size, device=images.device) - (middle - length // 2)
@@ -103,8 +104,9 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
 class DiffAugment(Augment):
     """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): the operations of ``policy``, one after the other.
 
-    Of ``flip``, ``brightness``, ``saturation``, ``contrast``, ``translation``, ``cutout``, and the paper's word
-    ``color`` for the second to fourth. All are applied to every image. ValueError on another word, or one said twice.
+    The operations are ``flip``, ``brightness``, ``saturation``, ``contrast``, ``translation`` and ``cutout``. ``color``
+    is the paper's name for brightness, saturation and contrast. Every operation of the policy is applied to every
+    image. ValueError if ``policy`` has an unknown name or the same name twice.
     """
 
     def __init__(self, policy: Sequence[str] = ("color", "translation", "cutout")) -> None:
@@ -123,10 +125,11 @@ class DiffAugment(Augment):
 
 
 class InstanceNoise(Augment):
-    """Gaussian noise on every pixel, of a ``std`` that falls in a straight line to 0 over ``images`` images of D's.
+    """Gaussian noise on every pixel. Its ``std`` falls linearly to 0 while D sees ``images`` real images.
 
-    Sønderby et al. 2017 (arXiv 1610.04490), Arjovsky & Bottou 2017 (arXiv 1701.04862): the data and the samples overlap
-    from the start, so that D can't be sure. ValueError where ``std`` is negative or ``images`` is not positive.
+    Sønderby et al. 2017 (arXiv 1610.04490), Arjovsky & Bottou 2017 (arXiv 1701.04862): with noise, the distributions of
+    real and generated images overlap from the start, so D can't separate them perfectly. ValueError if ``std`` is
+    negative or ``images`` is not positive.
     """
 
     seen: Tensor
@@ -149,15 +152,16 @@ class InstanceNoise(Augment):
 class ADA(Augment):
     """Adaptive discriminator augmentation (Karras et al. 2020, arXiv 2006.06676, sections 2 and 3, appendix B).
 
-    Each operation is done to an image with probability ``p``, which begins at 0. After every ``interval`` of D's steps
-    it moves by the images of these steps over ``speed``: up where ``r_t = E[sign(D(x))]`` over them is above
-    ``target``, which says that D overfits, else down. It stays in [0, 1]; above 0.8 or so augmentations leak.
+    Each operation is applied to an image with probability ``p``, which starts at 0. After every ``interval`` D steps,
+    ``p`` changes by (number of real images in these steps) / ``speed``. ``p`` rises if ``r_t = E[sign(D(x))]`` over
+    these images is above ``target``, a sign that D overfits; otherwise ``p`` falls. ``p`` stays in [0, 1]. Above about
+    0.8 the augmentations leak.
 
-    The operations, in the paper's order and strengths: x-flip, rotation by quarters (of square images), shift by whole
-    pixels, scaling, rotation, stretching, rotation, shift; brightness, contrast, luma flip and, of RGB images, hue and
-    saturation. What moves pixels is one affine map, looked up bilinearly (the paper: through a wavelet filter), images
-    going on as their reflection; what changes colours is one more. An image to which nothing is done keeps its bits.
-    ValueError where an option is out of its range.
+    The operations, in the paper's order and strengths: x-flip, rotation by multiples of 90 degrees (square images
+    only), shift by whole pixels, scaling, rotation, stretching, rotation, shift; brightness, contrast, luma flip and,
+    for RGB images, hue and saturation. All geometric operations together are one affine map with bilinear interpolation
+    (the paper uses a wavelet filter); images are continued by reflection. All colour operations together are a second
+    affine map. An image that gets no operation keeps its exact values. ValueError if an option is out of range.
     """
 
     p: Tensor
@@ -171,16 +175,16 @@ class ADA(Augment):
             raise ValueError(f"target={target} should be in [-1, 1], interval={interval} and speed={speed} above 0")
         self._target, self._interval, self._speed = target, interval, speed
         self.register_buffer("p", torch.tensor(0.0))
-        self.register_buffer("signs", torch.tensor(0))  # their sum and number since p last moved
+        self.register_buffer("signs", torch.tensor(0))  # signs and images: sum and number since the last change of p
         self.register_buffer("images", torch.tensor(0))
-        self.register_buffer("steps", torch.tensor(0))  # of D's, so far
+        self.register_buffer("steps", torch.tensor(0))  # D steps so far
 
     @torch.no_grad()
     def observe(self, real_logits: Tensor) -> None:
         self.signs += real_logits.sign().sum().long()
         self.images += len(real_logits)
         self.steps += 1
-        due = self.steps % self._interval == 0  # a tensor: nothing waits for the device
+        due = self.steps % self._interval == 0  # a tensor, so that the CPU does not wait for the device
         change = (self.signs / self.images - self._target).sign() * self.images / self._speed
         self.p.add_(change * due).clamp_(0, 1)
         self.signs *= ~due
@@ -190,15 +194,16 @@ class ADA(Augment):
         return self._recoloured(self._moved(images))
 
     def _sometimes(self, values: Tensor, neutral: float, p: Tensor | None = None) -> Tensor:
-        """``values`` ``[N, 1, 1, k]`` with probability p for each of N, else ``neutral``."""
+        """For each of the N images: its ``values`` ``[N, 1, 1, k]`` with probability ``p``, otherwise ``neutral``."""
         return torch.where(_uniform(values, 0, 1) < (self.p if p is None else p), values, neutral)
 
     def _moved(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
-        # Where a pixel of the result is looked up, from the centre of the image: an affine map, told by what it makes
-        # of (0, 0), (1, 0), (0, 1). Each part is drawn like its inverse, so that the direction is all one.
+        # An affine map from each output pixel to its place in the input, measured from the centre of the image. The
+        # map is given by its values at (0, 0), (1, 0), (0, 1). Each operation has the same distribution as its inverse,
+        # so the direction of the map does not matter.
         x, y = points = torch.eye(3, device=images.device, dtype=images.dtype)[1:]
-        each = 1 - (1 - self.p).sqrt()  # so that one of two rotations, or both, are done with probability p
+        each = 1 - (1 - self.p).sqrt()  # for each of two rotations: at least one happens with probability p
         shift = self._sometimes(_normal(images, 0.125, k=2), 0)
         x, y = x + shift[..., :1] * width, y + shift[..., 1:] * height
         x, y = _rotated(x, y, self._sometimes(_uniform(images, -math.pi, math.pi), 0, each))
@@ -226,7 +231,7 @@ class ADA(Augment):
             return luma * images
         hue = self._sometimes(_uniform(images, -math.pi, math.pi), 0)
         chroma = contrast * self._sometimes(_normal(images, 1).exp2(), 1)
-        # A colour is its grey and, at right angles, the rest, which hue turns about the axis of the greys.
+        # A colour is the sum of its grey part and a part orthogonal to it. Hue rotates the second about the grey axis.
         along, across = chroma * hue.cos(), chroma * hue.sin()
         turned = (images.roll(1, dims=1) - images.roll(-1, dims=1)) / math.sqrt(3)  # that axis x colour
         return along * images + across * turned + (luma - along) * images.mean(dim=1, keepdim=True)
@@ -240,7 +245,7 @@ def _rotated(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
 def _places(points: Tensor, height: int, width: int) -> Tensor:
     """One coordinate of an affine map at every pixel, ``[N, H, W]``, given at (0, 0), (1, 0), (0, 1): ``[N, 1, 1, 3]``.
 
-    Not as a matrix product, of which TensorFloat-32 and bfloat16 would keep too few digits.
+    The computation is elementwise, because TensorFloat-32 or bfloat16 would make a matrix product too inaccurate.
     """
     origin, right, down = points.unbind(dim=-1)
     columns = torch.arange(width, device=points.device, dtype=points.dtype) - (width - 1) / 2
@@ -249,9 +254,10 @@ def _places(points: Tensor, height: int, width: int) -> Tensor:
 
 
 class _LookUp(torch.autograd.Function):
-    """Bilinear ``grid_sample`` with reflection; linear in the images, and differentiable in them any number of times.
+    """Bilinear ``grid_sample`` with reflection: linear in the images, and differentiable in them any number of times.
 
-    Torch's own had no second derivative in 2.0, and has one in 2.13.
+    Gradient penalties need the second derivative. Torch's own ``grid_sample`` lacks it in 2.0 and has it in 2.13; this
+    class works with both.
     """
 
     @staticmethod
@@ -267,7 +273,7 @@ class _LookUp(torch.autograd.Function):
 
 
 class _PutBack(torch.autograd.Function):
-    """The adjoint of :class:`_LookUp`, of which that is the adjoint in turn."""
+    """The adjoint of :class:`_LookUp`. Each of the two classes is the gradient of the other."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:

@@ -1,4 +1,4 @@
-"""The commands: ``@hydra.main``, and what it ends with when something was mistyped. torch is imported inside."""
+"""The commands: ``@hydra.main``, and the handling of input errors. torch is imported inside the functions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _train(config: DictConfig) -> float:
     from gan_cli.commands import train
 
     hydra_config = HydraConfig.get()
-    words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as they were typed: ${…} and all
+    words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, with ${…} unresolved
     overridden = [re.split(r"[./@]", key)[0] for key in _overrides(words)]  # type: ignore[arg-type]
     run_dir = Path(hydra_config.runtime.output_dir)
     try:
@@ -49,10 +49,10 @@ def _train(config: DictConfig) -> float:
             outcome = train.run(_plain(config), overridden, run_dir)
     except SystemExit as stop:
         if hydra_config.mode == RunMode.MULTIRUN and stop.code in (BAD_INPUT, DIVERGED):
-            return float("nan")  # one bad combination mustn't cost the others
+            return float("nan")  # a failed combination must not end the sweep
         if "run_dir" not in overridden:
             with contextlib.suppress(OSError):
-                run_dir.rmdir()  # made for this run; it stays if anything was written to it
+                run_dir.rmdir()  # made for this run; kept if it has any file
         raise
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)
@@ -81,7 +81,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 class Callbacks(Callback):
-    """What Hydra calls around a command: ranges are checked before a folder is made; a sweep ends with its table."""
+    """Hydra's callbacks: they check ranges before a folder is made, and print the table at the end of a sweep."""
 
     def __init__(self) -> None:
         self.runs: list[sweep.Run] = []
@@ -128,9 +128,9 @@ def _overrides(task: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def one_line_errors(command: str) -> Iterator[None]:
-    """Turn the input's mistakes into one line on standard error and status 2, diverged training into status 3.
+    """Turn input errors into one line on standard error and status 2, and diverged training into status 3.
 
-    Anything else is a bug and keeps its traceback, as everything does under ``HYDRA_FULL_ERROR=1``.
+    Any other error is a bug and keeps its traceback. Under ``HYDRA_FULL_ERROR=1`` every error keeps its traceback.
     """
     try:
         yield
@@ -139,32 +139,32 @@ def one_line_errors(command: str) -> Iterator[None]:
     except Exception as error:
         line = str(error) if isinstance(error, TrainingDiverged) else explain(error, command)
         if line is None or SHOW_TRACEBACK:
-            traceback.print_exc()  # here, since Hydra turns an exception in a callback into a warning
+            traceback.print_exc()  # print it here: Hydra turns an exception in a callback into a warning
             raise SystemExit(BUG) from None
         print(f"gan-{command}: {printable(line)}", file=sys.stderr)
         raise SystemExit(DIVERGED if isinstance(error, TrainingDiverged) else BAD_INPUT) from None
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Hydra's parser, made without the check of help texts that Python 3.14 has: one of Hydra 1.3's texts is an object.
+    """Hydra's parser, made without Python 3.14's check of help texts.
 
-    That object writes the text when it is asked for it, which the check takes for a mistake.
+    One help text of Hydra 1.3 is an object that writes the text on request. The check refuses this object.
     """
     argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
     try:
         return get_args_parser()
     finally:
-        del argparse.ArgumentParser._check_help  # type: ignore[attr-defined]  # the inherited one is back
+        del argparse.ArgumentParser._check_help  # type: ignore[attr-defined]  # restore the inherited check
 
 
 sys.modules["hydra.main"].get_args_parser = _parser  # type: ignore[attr-defined]
 
 
 def _run(command: str, main: Callable[[], Any]) -> None:
-    if "--version" in sys.argv[1:]:  # Hydra would tell its own
+    if "--version" in sys.argv[1:]:  # Hydra would print its own version
         print(f"gan-cli {__version__}")
         return
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands its errors on instead of printing them its own way
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     with one_line_errors(command):
         main()
 

@@ -1,28 +1,28 @@
-"""What a person reads when something is wrong: one plain line, with what to type instead."""
+"""Errors for a person to read: one plain line, with what to type instead."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input, told in one line that says what is wrong and what to do. The commands end with status 2 on it."""
+    """Bad input. Its message is one line: what is wrong, and what to do. The commands then end with status 2."""
 
     def __init__(self, line: str) -> None:
         super().__init__(printable(line))
 
 
 class TrainingDiverged(Exception):
-    """A loss or a weight is no longer finite; nothing such was saved. The commands end with status 3 on it."""
+    """A loss or a weight is non-finite. Non-finite values are never saved. The commands then end with status 3."""
 
 
 def printable(text: str) -> str:
-    """``text`` as one line that is safe to print, whatever a file brought into it: escaped, and of a length to read."""
+    """``text`` as one line that is safe to print, even if it came from a file: escaped and shortened."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return line if len(line) <= 700 else f"{line[:450]} … {line[-200:]}"
 
 
 def one_line(error: BaseException) -> str:
-    """The words of another library's ``error`` on one line, cut after 200 characters; its type where it has none."""
+    """The message of another library's ``error`` on one line, cut after 200 characters; its type without one."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

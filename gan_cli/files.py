@@ -1,4 +1,4 @@
-"""Writing files so that no reader, and no crash, ever sees half of one."""
+"""Atomic writing: every file is complete, for a reader and after a crash."""
 
 import errno
 import os
@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes ``path`` at the end of the block: all of it, or nothing where the block raises.
+    """A file to write that becomes ``path`` at the end of the block. If the block raises, nothing is written.
 
-    It is a temporary file in the same folder, flushed to disk, then renamed over ``path``. Folders are made as needed.
-    Raises OSError, and leaves an older ``path`` as it was, when the disk won't take it.
+    A temporary file in the same folder is flushed to disk, then renamed to ``path``. Folders are made as needed. If the
+    disk refuses the file, OSError is raised and an older ``path`` stays unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -37,11 +37,11 @@ def write_atomic(path: Path, content: bytes | bytearray) -> None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add ``content`` to the end of ``path``, all of it or nothing, flushed to disk. Raises OSError if it can't be."""
+    """Add ``content`` to the end of ``path``, all of it or nothing, flushed to disk. Raises OSError on failure."""
     with naming(path), path.open("ab", buffering=0) as file:
         end = file.tell()
         try:
-            if file.write(content) < len(content):  # what a disk does that is full in the middle of it
+            if file.write(content) < len(content):  # the disk became full during the write
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
         except OSError:
@@ -50,7 +50,7 @@ def append(path: Path, content: bytes) -> None:
 
 
 def link(path: Path, name: str) -> None:
-    """Make ``name``, in the same folder, a second name of the file ``path``: a copy where there are no hard links."""
+    """Make ``name``, in the same folder, a second name of the file ``path``. Without hard links, make a copy."""
     other, temporary = path.with_name(name), path.with_name(f".{name}.{os.getpid()}.tmp")
     try:
         os.link(path, temporary)
@@ -59,12 +59,12 @@ def link(path: Path, name: str) -> None:
     except OSError:
         write_atomic(other, path.read_bytes())
     finally:
-        temporary.unlink(missing_ok=True)  # a rename does nothing where both were one file already
+        temporary.unlink(missing_ok=True)  # a rename does nothing if both names were the same file
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the system write ``folder``'s list of names to disk, so that a rename in it outlives a power cut."""
-    with suppress(OSError):  # some systems can't do this with a folder; the rename stands nevertheless
+    """Flush ``folder``'s list of names to disk, so that a rename in it survives a power cut."""
+    with suppress(OSError):  # some systems cannot flush a folder; the rename is still done
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -73,7 +73,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_leftovers(*folders: Path) -> None:
-    """Remove the temporary files that :func:`replacing` and :func:`link` left in ``folders`` when killed."""
+    """Remove the temporary files that :func:`replacing` and :func:`link` left in ``folders`` after a kill."""
     for folder in folders:
         for path in folder.glob(".*.tmp"):
             if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
@@ -82,7 +82,7 @@ def remove_leftovers(*folders: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let OSErrors name ``path``: the system reports a full disk without saying which file it was."""
+    """Add ``path`` to OSErrors, because the system reports a full disk without the file's name."""
     try:
         yield
     except OSError as error:

@@ -1,27 +1,26 @@
 """The adversarial losses: one family, one signature, computed from logits.
 
-A loss is a function of the discriminator's logits on real and on generated images, both of shape ``[N]``, and returns
-two tensors of per-sample terms, also ``[N]``: the discriminator's and the generator's. Both networks descend their own.
-The loop averages the terms and calls ``backward``; a loss never does. In the generator's step ``real_logits`` are
+A loss is a function of the discriminator's logits on real and on generated images, both of shape ``[N]``. It returns
+two tensors of per-sample terms, also ``[N]``: the discriminator's and the generator's. Each network minimises its own
+terms. The loop, not the loss, averages the terms and calls ``backward``. In the generator's step ``real_logits`` are
 those of the last discriminator step and carry no gradient.
 
-Where D is a classifier (:func:`minimax`, :func:`nonsaturating`, :func:`relativistic`), ``D(x) = sigmoid(logit)`` is
-never formed: with ``softplus(a) = log(1 + e^a)``,
+Three losses treat D as a classifier: :func:`minimax`, :func:`nonsaturating`, :func:`relativistic`. They use the logit
+and never compute ``D(x) = sigmoid(logit)``. With ``softplus(a) = log(1 + e^a)``,
 
-    -log D(x) = softplus(-logit)        -log(1 - D(x)) = softplus(logit),
+    -log D(x) = softplus(-logit)        -log(1 - D(x)) = softplus(logit).
 
-both finite, and with finite gradients, at any finite logit. Section 3 of Goodfellow et al. 2014 notes why that matters:
-early in training D(G(z)) is nearly 0, and a log of it taken the plain way is minus infinity.
+Both are finite, with finite gradients, at any finite logit. This matters early in training: D(G(z)) is then nearly 0
+(Goodfellow et al. 2014, section 3), and the log of a probability that is rounded to 0 is minus infinity.
 
 As binary cross-entropy: ``softplus(-logit)`` is BCE against the target 1 (real), ``softplus(logit)`` BCE against the
-target 0 (generated). The paper's V(D, G) is the plain sum of both expectations; many codes, the original one among
-them, train D on their mean, ``(r_loss + f_loss) / 2``. That halves D's gradient and no more, which matters to plain
-SGD and not to Adam: ``half=True`` does it. One-sided label smoothing (Salimans et al. 2016, arXiv 1606.03498, section
-3.4) makes the target of real images ``1 - smoothing``: ``smoothing * real_logits`` more, since
+target 0 (generated). The paper's V(D, G) is the sum of both expectations. Many programs, the original one among them,
+train D on their mean, ``(r_loss + f_loss) / 2``; so does ``half=True``. The mean only halves D's gradient, which
+changes plain SGD but not Adam. One-sided label smoothing (Salimans et al. 2016, arXiv 1606.03498, section 3.4) makes
+the target of real images ``1 - smoothing``. It adds ``smoothing * real_logits`` to the loss, since
 ``(1 - s) softplus(-a) + s softplus(a) = softplus(-a) + s a``.
 
-The others (:func:`lsgan`, :func:`wgan`, :func:`hinge`) take the logit itself for the papers' D(x), which there is any
-real number.
+In the other losses (:func:`lsgan`, :func:`wgan`, :func:`hinge`) the papers' D(x) is any real number: the logit itself.
 """
 
 from torch import Tensor
@@ -31,9 +30,9 @@ from torch.nn.functional import relu, softplus
 def discriminator_bce(real_logits: Tensor, fake_logits: Tensor, half: bool = False, smoothing: float = 0.0) -> Tensor:
     """Minus the terms of V(D, G), Goodfellow et al. 2014, equation 1: ``-log D(x) - log(1 - D(G(z)))``, shape ``[N]``.
 
-    With ``half`` the mean of both binary cross-entropies instead of their sum. Range ``[0, inf)``; at D = 1/2
-    everywhere it is ``log 4`` (``log 2`` with ``half``), whatever ``smoothing``, by which the target of real images
-    stays below 1. ValueError unless ``0 <= smoothing < 1``.
+    With ``half`` it is the mean of both binary cross-entropies instead of their sum. The target of real images is
+    ``1 - smoothing``. The range is ``[0, inf)``. At D = 1/2 everywhere the value is ``log 4`` (``log 2`` with
+    ``half``), for any ``smoothing``. ValueError unless ``0 <= smoothing < 1``.
     """
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing={smoothing} should be from 0 up and below 1")
@@ -48,8 +47,8 @@ def minimax(
 ) -> tuple[Tensor, Tensor]:
     """The zero-sum game of Goodfellow et al. 2014, equation 1: G descends ``log(1 - D(G(z)))``.
 
-    The generator's term lies in ``(-inf, 0]`` and its gradient in the logit is ``-D(G(z))``: where D is sure that a
-    sample is generated, G learns nothing. This is the saturation of section 3; see :func:`nonsaturating`.
+    The generator's term lies in ``(-inf, 0]``. Its gradient in the logit is ``-D(G(z))``: if D is sure that a sample is
+    generated, G learns nothing from it. Section 3 calls this saturation; :func:`nonsaturating` avoids it.
     """
     return discriminator_bce(real_logits, fake_logits, half, smoothing), -softplus(fake_logits)
 
@@ -57,10 +56,10 @@ def minimax(
 def nonsaturating(
     real_logits: Tensor, fake_logits: Tensor, half: bool = False, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """The loss the paper trains with (Goodfellow et al. 2014, section 3): G descends ``-log D(G(z))``.
+    """The loss of the paper's experiments (Goodfellow et al. 2014, section 3): G descends ``-log D(G(z))``.
 
-    The same fixed point as :func:`minimax`, but the gradient in the logit is ``D(G(z)) - 1``: strongest where D rejects
-    the sample. The generator's term, BCE(D(G(z)), 1), lies in ``[0, inf)``.
+    The fixed point is that of :func:`minimax`, but the gradient in the logit is ``D(G(z)) - 1``: it is strongest where
+    D rejects the sample. The generator's term, BCE(D(G(z)), 1), lies in ``[0, inf)``.
     """
     return discriminator_bce(real_logits, fake_logits, half, smoothing), softplus(-fake_logits)
 
@@ -68,10 +67,10 @@ def nonsaturating(
 def relativistic(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
     """Relativistic pairing: D tells which image of a pair is real (Jolicoeur-Martineau 2018, arXiv 1807.00734).
 
-    ``softplus(-(D(x) - D(G(z))))`` and, for the generator, ``softplus(-(D(G(z)) - D(x)))``, pair by pair, as R3GAN
-    trains with it (Huang et al. 2024, arXiv 2501.05441, equation 2), there with :func:`gan_cli.penalties.r1r2`. In the
-    generator's step D(x) is that of the last discriminator step, before D moved, and without a gradient, which G would
-    not see anyway. Both lie in ``[0, inf)``, ``log 2`` where D gives both images the same.
+    D's term is ``softplus(-(D(x) - D(G(z))))`` and G's term is ``softplus(-(D(G(z)) - D(x)))``, pair by pair. R3GAN
+    trains with this loss and :func:`gan_cli.penalties.r1r2` (Huang et al. 2024, arXiv 2501.05441, equation 2). In the
+    generator's step D(x) comes from the last discriminator step, before D's update. It has no gradient, and G needs
+    none from it. Both terms lie in ``[0, inf)``. They are ``log 2`` where D gives both images the same logit.
     """
     margin = real_logits - fake_logits
     return softplus(-margin), softplus(margin)
@@ -80,18 +79,18 @@ def relativistic(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tens
 def lsgan(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
     """Least squares: Mao et al. 2017 (arXiv 1611.04076), equation 2 with the targets of equation 9, its 1/2 included.
 
-    ``(D(x) - 1)^2 / 2 + D(G(z))^2 / 2`` and ``(D(G(z)) - 1)^2 / 2``, both in ``[0, inf)``; at D = 1/2 everywhere 1/4
-    and 1/8.
+    D's term is ``(D(x) - 1)^2 / 2 + D(G(z))^2 / 2`` and G's term is ``(D(G(z)) - 1)^2 / 2``, both in ``[0, inf)``. At
+    D = 1/2 everywhere they are 1/4 and 1/8.
     """
     return ((real_logits - 1).square() + fake_logits.square()) / 2, (fake_logits - 1).square() / 2
 
 
 def wgan(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The Wasserstein critic's ``D(G(z)) - D(x)``; G descends ``-D(G(z))``. Any real number.
+    """The Wasserstein loss: the critic descends ``D(G(z)) - D(x)``, G descends ``-D(G(z))``. Both are any real number.
 
-    Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1. Minus the critic's mean is the earth mover's distance, up to
-    the Lipschitz constant, as long as D is Lipschitz: by ``penalty=gradient_penalty``, ``penalty=weight_clip`` or
-    spectral normalisation. Alone it has no minimum.
+    Arjovsky et al. 2017 (arXiv 1701.07875), algorithm 1. D must be kept Lipschitz by ``penalty=gradient_penalty``,
+    ``penalty=weight_clip`` or spectral normalisation; otherwise the critic's loss has no minimum. Minus the critic's
+    mean loss then estimates the earth mover's distance times the Lipschitz constant.
     """
     return fake_logits - real_logits, -fake_logits
 
@@ -99,7 +98,7 @@ def wgan(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
 def hinge(real_logits: Tensor, fake_logits: Tensor) -> tuple[Tensor, Tensor]:
     """The hinge loss: Lim & Ye 2017 (arXiv 1705.02894); Miyato et al. 2018 (arXiv 1802.05957), equations 16 and 17.
 
-    ``max(0, 1 - D(x)) + max(0, 1 + D(G(z)))``, in ``[0, inf)``: D no longer learns from images beyond the margin. The
-    generator's term, ``-D(G(z))``, is any real number. At D = 0 everywhere 2 and 0.
+    D's term is ``max(0, 1 - D(x)) + max(0, 1 + D(G(z)))``, in ``[0, inf)``: D does not learn from images beyond the
+    margin. G's term, ``-D(G(z))``, is any real number. At D = 0 everywhere the terms are 2 and 0.
     """
     return relu(1 - real_logits) + relu(1 + fake_logits), -fake_logits

@@ -33,18 +33,18 @@ def sample_noise(
 def linear_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """``(1 - t) start + t end`` at ``steps`` t from 0 to 1: latents ``[N, z_dim]`` each -> ``[N, steps, z_dim]``.
 
-    As Goodfellow et al. 2014 interpolate in Figure 3. It stays where a uniform prior lives; of a normal one its middle
-    is nearer to the origin than nearly all latents are.
+    Goodfellow et al. 2014 interpolate like this in Figure 3. For a uniform prior the path stays in the prior's cube.
+    For a normal prior the middle of the path is nearer to the origin than almost all latents.
     """
     t = torch.linspace(0, 1, steps, device=start.device)[:, None]
     return (1 - t) * start[:, None] + t * end[:, None]
 
 
 def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Along the great circle, for a normal prior; shapes as in :func:`linear_path`.
+    """The path along the great circle, for a normal prior; shapes as in :func:`linear_path`.
 
     White 2016 (arXiv 1609.04468), section 2.1: ``(sin((1 - t) w) start + sin(t w) end) / sin(w)`` with w the angle
-    between them. Of a uniform prior it may leave the cube. Where they are parallel it is linear.
+    between ``start`` and ``end``. If both are parallel, the path is linear. The path may leave a uniform prior's cube.
     """
     t = torch.linspace(0, 1, steps, device=start.device)[:, None]
     angle = torch.cosine_similarity(start, end).clamp(-1, 1).acos()[:, None, None]
@@ -55,7 +55,7 @@ def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
 def quantiles(prior: str, n: int) -> Tensor:
     """``n`` + 1 latents of one dimension, rising, with probability 1/n between neighbours; float32 ``[n + 1, 1]``.
 
-    The outermost stand for the ends of the ``normal`` prior's infinite range: they are its 1/(4n) quantiles.
+    For the ``normal`` prior, whose range is infinite, the first and the last are the 1/(4n) and 1 - 1/(4n) quantiles.
     """
     if prior == "normal":
         p = torch.linspace(0, 1, n + 1, dtype=torch.float64).clamp(0.25 / n, 1 - 0.25 / n)

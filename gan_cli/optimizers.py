@@ -1,4 +1,4 @@
-"""Optimizers that torch doesn't have."""
+"""Optimizers that torch lacks."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,11 +8,11 @@ from torch import nn
 
 
 class AnnealedSGD(torch.optim.SGD):
-    """Stochastic gradient descent with momentum, its rate falling and its momentum rising, update by update.
+    """Stochastic gradient descent with momentum. The learning rate falls and the momentum rises at each update.
 
-    As in the configuration published with Goodfellow et al. 2014 (goodfeli/adversarial, ``mnist.yaml``): the learning
-    rate is divided by ``decay`` at each update, down to ``min_lr``; the momentum goes in a straight line from
-    ``momentum`` to ``final_momentum``, which it has after ``saturate`` updates. ValueError as torch's SGD.
+    The schedule is that of the configuration published with Goodfellow et al. 2014 (goodfeli/adversarial,
+    ``mnist.yaml``). Each update divides the learning rate by ``decay``, down to ``min_lr``. The momentum rises linearly
+    from ``momentum`` to ``final_momentum`` over ``saturate`` updates. Raises ValueError where torch's SGD does.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class AnnealedSGD(torch.optim.SGD):
         super().__init__(params, lr=lr, momentum=momentum, fused=True)
         self._momenta, self._saturate, self._decay, self._min_lr = (momentum, final_momentum), saturate, decay, min_lr
         for group in self.param_groups:
-            group["updates"] = 0  # in the group, so that it is saved and goes on
+            group["updates"] = 0  # in the group, so that a checkpoint contains it
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         first, last = self._momenta

@@ -1,15 +1,15 @@
 """Penalties on the discriminator: one family, one signature.
 
-A penalty is a function of the discriminator, real images and generated images (``[N, C, H, W]``, in [-1, 1], or points
-``[N, d]``; as many of the ones as of the others), and returns per-sample terms ``[N]`` that the loop averages and adds
-to the discriminator's loss. ``interval`` in a penalty's configuration belongs to the loop: at ``interval=8`` the
-penalty is taken on every 8th discriminator step and counts 8-fold (lazy regularisation, Karras et al. 2020, arXiv
-1912.04958, section 3.1). So does ``clip``, which bounds D's weights by :func:`clip_weights`.
+A penalty is a function of the discriminator, real images and generated images: ``[N, C, H, W]`` in [-1, 1] each, or
+points ``[N, d]``. It returns per-sample terms ``[N]``. The loop averages these terms and adds them to the
+discriminator's loss. Two options in a penalty's configuration belong to the loop. With ``interval=8`` the loop adds the
+penalty on every 8th discriminator step, multiplied by 8 (lazy regularisation, Karras et al. 2020, arXiv 1912.04958,
+section 3.1). ``clip`` bounds D's weights by :func:`clip_weights`.
 
-A penalty with a memory, such as :class:`LeCam`, is a module: what it remembers are its buffers.
+A penalty with state, such as :class:`LeCam`, is a module that keeps its state in buffers.
 
-Those of the gradient need one that is each image's own: a discriminator without batch normalisation. It is computed in
-float32 whatever autocast says: the gradient of a gradient loses too much in bfloat16.
+Gradient penalties need a separate gradient for each image, hence a discriminator without batch normalisation. The
+gradient is computed in float32 even under autocast, because second derivatives are too inaccurate in bfloat16.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def r1(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 
 
 
 def r2(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 1.0) -> Tensor:
-    """R2, the same on generated data: ``gamma / 2 * |grad D(G(z))|^2``. ``real`` is unused.
+    """R2, the same as R1 on generated data: ``gamma / 2 * |grad D(G(z))|^2``. ``real`` is unused.
 
     Mescheder et al. 2018 (arXiv 1801.04406), equation 10.
     """
@@ -38,17 +38,17 @@ def r2(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 
 
 
 def r1r2(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 1.0) -> Tensor:
-    """R1 + R2, with one ``gamma``: Huang et al. 2024 (R3GAN, arXiv 2501.05441), section 2.2, on every step there."""
+    """R1 + R2 with one ``gamma``: Huang et al. 2024 (R3GAN, arXiv 2501.05441), section 2.2; there on every step."""
     return r1(discriminator, real, fake, gamma) + r2(discriminator, real, fake, gamma)
 
 
 def gradient_penalty(
     discriminator: Discriminator, real: Tensor, fake: Tensor, weight: float = 10.0, one_sided: bool = False
 ) -> Tensor:
-    """WGAN-GP: ``weight * (|grad D(y)| - 1)^2``, ``y`` at random between a real and a generated image.
+    """WGAN-GP: ``weight * (|grad D(y)| - 1)^2``, with ``y`` a random point between a real and a generated image.
 
-    Gulrajani et al. 2017 (arXiv 1704.00028), equation 3. ``one_sided`` leaves slopes below 1 alone, all that a
-    1-Lipschitz critic asks: ``weight * max(0, |grad D(y)| - 1)^2`` (Petzka et al. 2018, arXiv 1709.08894).
+    Gulrajani et al. 2017 (arXiv 1704.00028), equation 3. ``one_sided`` penalises only slopes above 1, which is enough
+    for a 1-Lipschitz critic: ``weight * max(0, |grad D(y)| - 1)^2`` (Petzka et al. 2018, arXiv 1709.08894).
     """
     return _slope_penalty(discriminator, torch.lerp(fake, real, _uniform_per_sample(real)), weight, one_sided)
 
@@ -56,22 +56,22 @@ def gradient_penalty(
 def dragan(
     discriminator: Discriminator, real: Tensor, fake: Tensor, weight: float = 10.0, perturbation: float = 0.5
 ) -> Tensor:
-    """DRAGAN: ``weight * (|grad D(x + noise)| - 1)^2``, the two-sided penalty around the data alone.
+    """DRAGAN: ``weight * (|grad D(x + noise)| - 1)^2``, the two-sided penalty near real data only.
 
-    Kodali et al. 2017 (arXiv 1705.07215); the noise is that of its authors' code: ``perturbation`` times
-    the batch's standard deviation times U(0, 1), drawn for each value, then for each image. ``fake`` is unused.
+    Kodali et al. 2017 (arXiv 1705.07215). The noise is as in the authors' code: ``perturbation`` times the batch's
+    standard deviation, times U(0, 1) for each value, times U(0, 1) for each image. ``fake`` is unused.
     """
     noise = perturbation * real.std(correction=0) * torch.rand_like(real) * _uniform_per_sample(real)
     return _slope_penalty(discriminator, real + noise, weight, one_sided=False)
 
 
 class LeCam(nn.Module):
-    """LeCam: D's logits on either kind of image are held to the running mean of those on the other.
+    """LeCam: pulls D's logits on real images to the EMA of its logits on generated images, and the other way round.
 
-    ``weight * ((D(x) - a_F)^2 + (D(G(z)) - a_R)^2)``, with ``a_R`` and ``a_F`` exponential moving averages of D's mean
-    logit on real and on generated images: Tseng et al. 2021 (arXiv 2104.03310), section 3. They are brought up
-    to date first, and corrected for their start at 0, so that they are the batch's own means in the first call. (The
-    authors' code has a relu around both differences, which the paper hasn't.) ValueError unless ``0 <= decay < 1``.
+    ``weight * ((D(x) - a_F)^2 + (D(G(z)) - a_R)^2)``, with ``a_R`` and ``a_F`` the exponential moving averages of D's
+    mean logit on real and on generated images: Tseng et al. 2021 (arXiv 2104.03310), section 3. Each call first updates
+    both EMAs and corrects them for their start at 0, so the first call uses the batch's own means. The formula is the
+    paper's; the authors' code adds a relu around both differences. ValueError unless ``0 <= decay < 1``.
     """
 
     means: Tensor
@@ -83,7 +83,7 @@ class LeCam(nn.Module):
             raise ValueError(f"decay={decay} should be from 0 up and below 1")
         self.weight, self.decay = weight, decay
         self.register_buffer("means", torch.zeros(2))  # of D(x) and of D(G(z))
-        self.register_buffer("filled", torch.zeros(()))  # the part of them that is no longer their start at 0
+        self.register_buffer("filled", torch.zeros(()))  # the EMA of 1: means / filled corrects the start at 0
 
     def forward(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         logits = torch.stack([discriminator(real), discriminator(fake)]).float()
@@ -98,14 +98,14 @@ class LeCam(nn.Module):
 def clip_weights(module: nn.Module, clip: float) -> None:
     """Move every parameter of ``module`` into [-clip, clip], in place: Arjovsky et al. 2017 (arXiv 1701.07875), alg. 1.
 
-    A network of such weights is Lipschitz, with a constant that nobody chose.
+    A network with bounded weights is Lipschitz. Its constant is unknown.
     """
     for parameter in module.parameters():
         parameter.clamp_(-clip, clip)
 
 
 def _gradient(discriminator: Discriminator, x: Tensor) -> Tensor:
-    """The gradient of D in each of ``x``, ``[N, C * H * W]``, to be differentiated once more."""
+    """The gradient of D at each sample of ``x``, ``[N, C * H * W]``. It can be differentiated once more."""
     with torch.autocast(x.device.type, enabled=False):
         x = x.detach().to(torch.promote_types(x.dtype, torch.float32)).requires_grad_()
         (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
@@ -113,9 +113,9 @@ def _gradient(discriminator: Discriminator, x: Tensor) -> Tensor:
 
 
 def _slope_penalty(discriminator: Discriminator, x: Tensor, weight: float, one_sided: bool) -> Tensor:
-    """``weight`` times the squared distance of D's slope in each of ``x`` from 1; ``one_sided``: that above 1 alone."""
+    """``weight * (|grad D(x)| - 1)^2`` at each sample of ``x``; with ``one_sided`` only where the slope is above 1."""
     gradient = _gradient(discriminator, x)
-    slope = torch.linalg.vector_norm(gradient, dim=1)  # its gradient at 0 is 0, where a square root's is infinite
+    slope = torch.linalg.vector_norm(gradient, dim=1)  # its gradient at 0 is 0; that of a square root is infinite
     excess = relu(slope - 1) if one_sided else slope - 1
     return weight * excess.square()
 

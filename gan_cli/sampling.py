@@ -1,4 +1,4 @@
-"""Sampling a generator: latents, labels and passes of a fixed size, so that a seed gives the same bytes every time."""
+"""Sampling a generator: latents, labels and forward passes of a fixed size. A seed gives the same bytes every time."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from gan_cli.noise import Noise, sample_noise
 
-# Every forward pass of sampling has exactly this many latents, the last one padded: a batch of another size may be
-# rounded differently, and the same seed would not give the same bytes.
+# Every forward pass of sampling has exactly this many latents; the last pass is padded. Batches of different sizes may
+# round differently, and then the same seed would not give the same bytes.
 TILE = 32
-LARGE = 2**21  # pixels in a pass, and no more unless a single image has more: what a network's layers take goes by them
+LARGE = 2**21  # most pixels in a forward pass of several images: the memory of a network's layers grows with them
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -20,25 +20,25 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def latents(noise: Noise, n: int, seed: int) -> Tensor:
-    """The first ``n`` latents of ``seed``, ``[n, z_dim]`` on the CPU: the same ones however many are asked for."""
+    """The first ``n`` latents of ``seed``, ``[n, z_dim]`` on the CPU. The i-th latent is the same for every ``n``."""
     rng = torch.Generator().manual_seed(seed)
     tiles = [sample_noise(noise.prior, TILE, noise.z_dim, rng=rng) for _ in range(math.ceil(n / TILE))]
     return torch.cat(tiles)[:n]
 
 
 def class_rows(classes: Sequence[int], n: int) -> Tensor:
-    """Labels for ``n`` images or a few more: the ``classes`` one after the other, each for as many images."""
+    """Labels for at least ``n`` images: the ``classes`` in order, each repeated the same number of times."""
     return torch.tensor(classes).repeat_interleave(math.ceil(n / len(classes)))
 
 
 def columns_of(labels: Tensor | None) -> int | None:
-    """How many images a row has in a grid of :func:`class_rows`; None where that is for the grid to say."""
+    """The number of images per row in a grid of :func:`class_rows`; None for fewer than two classes: the grid decides."""
     several = labels is not None and bool((labels != labels[0]).any())
     return int((labels == labels[0]).sum()) if labels is not None and several else None
 
 
 def labels_like(known: Tensor, n: int, seed: int) -> Tensor:
-    """``n`` labels drawn from those of the data, ``known``: what a conditional generator is asked for in tests."""
+    """``n`` labels drawn from ``known``, the labels of the data. Metrics give them to a conditional generator."""
     return known[torch.randint(len(known), (n,), generator=torch.Generator().manual_seed(seed))]
 
 
@@ -48,7 +48,7 @@ def block_size(batch_size: int) -> int:
 
 
 def _tile(pixels: int) -> int:
-    """How many images a forward pass has: :data:`TILE`, and a smaller power of two where they are large."""
+    """The number of images in a forward pass: :data:`TILE`, or a smaller power of two if the images are large."""
     return min(TILE, 1 << (max(1, LARGE // pixels).bit_length() - 1))
 
 
@@ -62,11 +62,11 @@ def generate(
 ) -> Iterator[Tensor]:
     """Images of ``latents`` ``[N, z_dim]`` as uint8 ``[<= batch_size, C, H, W]`` blocks on the CPU, in order.
 
-    ``labels`` ``[N]`` are for a conditional generator.
+    ``labels`` ``[N]`` are for a conditional generator. ``batch_size``, rounded up to whole passes, is the number of
+    images per block. ``finish`` converts the generator's output to the returned images.
 
-    The generator runs in eval mode and float32, in passes of :data:`TILE`, so that an image depends on its latent and
-    its place alone, not on ``batch_size``, which is how many are given out at a time (rounded up to whole passes). The
-    generator's mode is put back at the end. ``finish`` makes of the generator's output what is given out.
+    The generator runs in eval mode and float32, in passes of :data:`TILE`. An image therefore depends only on its
+    latent and its place in the order, and not on ``batch_size``. The generator's mode is restored at the end.
     """
     device = next(generator.parameters()).device
     was_training = generator.training
@@ -86,5 +86,5 @@ def generate(
 
 
 def generate_points(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> Tensor:
-    """Points of ``latents`` ``[N, z_dim]``, float32 ``[N, d]``: as :func:`generate` makes images, and all at once."""
+    """Points of ``latents`` ``[N, z_dim]``, all in one tensor, float32 ``[N, d]``: made as :func:`generate` does."""
     return torch.cat(list(generate(generator, latents, batch_size, finish=Tensor.float)))

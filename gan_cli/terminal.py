@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar on a terminal, one line a tick elsewhere."""
+"""The display of a run's progress: a bar on a terminal, one line a tick elsewhere."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ from gan_cli.metrics.catalogue import format_record
 
 
 class Clock(Protocol):
-    """What tells the seconds of training so far."""
+    """A clock of the seconds of training so far."""
 
     @property
     def seconds(self) -> float: ...
 
 
 def tell(line: str) -> None:
-    """Print ``line``. Where whoever was reading is gone, or its disk is full, the run goes on, silently."""
+    """Print ``line``. If the reader is gone or its disk is full, the run continues silently."""
     try:
         print(line, flush=True)
     except OSError:
@@ -27,7 +27,7 @@ def tell(line: str) -> None:
 
 
 class _Bar(tqdm):
-    """A bar whose end and time left also know about ``max_seconds``."""
+    """A bar whose end and remaining time also respect ``max_seconds``."""
 
     def __init__(self, stopwatch: Clock, max_seconds: float | None, **kwargs: Any) -> None:
         self.stopwatch, self.max_seconds = stopwatch, max_seconds
@@ -63,14 +63,14 @@ class Display:
             max_seconds,
             initial=step,
             total=steps,
-            disable=None,  # tqdm: off where standard error is no terminal
+            disable=None,  # for tqdm: off unless standard error is a terminal
             dynamic_ncols=True,
             mininterval=0.2,
             bar_format="{percentage:3.0f}%|{bar:10}| step {n:,}/{total:,}, {left} left{postfix}",
         )
 
     def step(self) -> None:
-        """One more step is done."""
+        """Count one more step."""
         self._bar.update()
 
     def tick(self, row: Mapping[str, float]) -> None:
@@ -81,8 +81,8 @@ class Display:
             self._bar.set_postfix_str(format_record(row))
 
     def say(self, line: str) -> None:
-        """Tell something out of the ordinary, on standard error, above the bar."""
-        with contextlib.suppress(OSError):  # a log on a full disk must not end the run either
+        """Print a message on standard error, above the bar."""
+        with contextlib.suppress(OSError):  # a full disk of the log must not end the run
             tqdm.write(f"gan-train: {line}", file=sys.stderr)
 
     def rewind(self, step: int) -> None:

@@ -78,6 +78,12 @@ def test_networks_and_data_may_be_objects(tmp_path):
         gan_cli.load_generator(tmp_path, into=mlp.Generator(data.image_shape, 4, widths=(9,)))
 
 
+def test_a_mistyped_update_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match="no update 'sharedd'; did you mean 'shared'"):
+        _train(tmp_path / "run", update="sharedd")
+    assert not list(tmp_path.iterdir())
+
+
 def test_labels_are_checked(tmp_path):
     _train(tmp_path, conditional=True)
     assert gan_cli.sample(tmp_path, n=3, labels=[1, 1, 9]).shape == (3, 1, 8, 8)

@@ -1,4 +1,4 @@
-"""``gan-eval``: how good a checkpoint's samples are, by the literature's measures, and where each number is from."""
+"""``gan-eval``: measures a checkpoint's samples with published metrics, and records the origin of each number."""
 
 import dataclasses
 import json
@@ -21,9 +21,9 @@ from gan_cli.training import device as devices
 
 
 def run(config: Mapping[str, Any]) -> str:
-    """Measure a checkpoint as ``config`` says and write ``eval.json``; gives the report, a table.
+    """Measure a checkpoint as ``config`` says and write ``eval.json``. Return the report, a table.
 
-    Metrics that don't apply to the data are skipped, with a line that says why; UserError if none does.
+    Metrics that do not apply to the data are skipped, with a line that gives the reason. UserError if none applies.
     """
     saved = open_run(config["ckpt"], config["trust"])
     measured, skipped, rows = measurements(saved, config)
@@ -35,7 +35,7 @@ def run(config: Mapping[str, Any]) -> str:
 
 
 class Measured(NamedTuple):
-    """The numbers by name, a line for each reason why some metrics don't apply, and the rows of ``eval.json``."""
+    """The numbers by name, a line for each reason why metrics were skipped, and the rows of ``eval.json``."""
 
     numbers: dict[str, Measurement]
     skipped: list[str]
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
 
 
 def measurements(saved: SavedRun, config: Mapping[str, Any]) -> Measured:
-    """What the metrics of ``config`` give for a run's samples. UserError where none applies."""
+    """Apply the metrics of ``config`` to a run's samples. UserError if no metric applies."""
     device = devices.device(config["device"])
     generator = saved.generator(config["weights"]).to(device)
     splits = _compared(saved.splits(config["root"]))
@@ -68,14 +68,14 @@ def measurements(saved: SavedRun, config: Mapping[str, Any]) -> Measured:
 
 
 def _compared(splits: Splits) -> Splits:
-    """``splits``, without held-out data that are too few to compare with. UserError where the training data are."""
+    """``splits`` without held-out data if these are too few. UserError if the training data are too few."""
     if len(splits.train) < FEWEST:
         raise UserError(f"{len(splits.train)} training images are too few to compare with: at least {FEWEST}")
     return splits if splits.test is None or len(splits.test) >= FEWEST else splits._replace(test=None)
 
 
 def _labels(saved: SavedRun, splits: Splits, config: Mapping[str, Any]) -> Tensor | None:
-    """What a conditional generator is asked for: each class as often as the data have it."""
+    """The labels for a conditional generator: each class as often as in the data."""
     if not (classes := len(saved.class_names)):
         return None
     if splits.train.labels is None or int(splits.train.labels.max()) >= classes:
@@ -95,13 +95,13 @@ def _draw(saved: SavedRun, generator: nn.Module, labels: Tensor | None, config: 
 
 
 def _names(metrics: str | Sequence[str] | None) -> list[str]:
-    """The metrics asked for, each once; ``all``, or none, stands for all of them."""
+    """The requested metrics, each once. ``all`` or nothing means all metrics."""
     words = [metrics] if isinstance(metrics, str) else metrics or ["all"]
     return list(FAMILIES) if "all" in words else list(dict.fromkeys(words))
 
 
 def _provenance(found: Measurement) -> dict[str, Any]:
-    """A measurement as it stands in ``eval.json``: the number, and what it was measured with."""
+    """A measurement as in ``eval.json``: the number and its origin."""
     row = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in ("extractor", "details")}
     extractor = found.extractor
     row["extractor"] = extractor.name if extractor else "pixels"
@@ -110,7 +110,7 @@ def _provenance(found: Measurement) -> dict[str, Any]:
 
 
 def table(measured: Mapping[str, Measurement]) -> str:
-    """The measurements as text, columns aligned: value ± error, what real data get, and what it was measured with."""
+    """The measurements as text, columns aligned: value ± error, the value for real data, the origin."""
     rows = [["metric", "value", "real data", "measured with"]]
     for name, found in measured.items():
         error = f" ± {found.error:.2g}" if found.error is not None else ""
@@ -134,7 +134,7 @@ def _number(value: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A detail as the table has it: ``0.49 to 0.51`` for an interval, numbers short."""
+    """A detail as shown in the table: ``0.49 to 0.51`` for an interval, numbers shortened."""
     if isinstance(value, list):
         return " to ".join(f"{part:.3f}" for part in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -28,9 +28,9 @@ from gan_cli.training import device as devices
 
 log = logging.getLogger(__name__)
 
-IMAGES_A_SAMPLE = {"grid": 1, "neighbours": 3, "interpolation": 2}  # in the picture
-SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".npz": b"PK"}  # what such files begin with
-# What a person may expect to be written, but not a folder's name.
+IMAGES_A_SAMPLE = {"grid": 1, "neighbours": 3, "interpolation": 2}  # images in the figure for each sample
+SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".npz": b"PK"}  # the first bytes of such files
+# Suffixes of formats that are not supported. They are refused as names of folders.
 UNWRITTEN = {
     *Image.registered_extensions().keys() - SIGNATURES.keys(),
     *(".csv", ".json", ".npy", ".pt", ".safetensors", ".txt", ".yaml", ".zip"),
@@ -38,7 +38,7 @@ UNWRITTEN = {
 
 
 def run(config: Mapping[str, Any]) -> Path:
-    """Draw ``n`` images and write them as ``figure`` and ``out`` say; gives the path written."""
+    """Draw ``n`` images and write them as ``figure`` and ``out`` say. Return the path written."""
     saved = open_run(config["ckpt"], config["trust"])
     figure = config["figure"]
     classes = _classes(config["labels"], saved)
@@ -63,7 +63,7 @@ def run(config: Mapping[str, Any]) -> Path:
 def _write_interpolation(
     saved: SavedRun, generator: nn.Module, out: Path, classes: list[int], config: Mapping[str, Any]
 ) -> None:
-    """``figure=interpolation``: rows of images, a path each, at least ``n`` images in all."""
+    """``figure=interpolation``: rows of images, one path in each row, at least ``n`` images in total."""
     n = math.ceil(config["n"] / figures.PATH_STEPS)
     labels = sampling.class_rows(classes, n) if classes else None
     n = n if labels is None else len(labels)
@@ -107,7 +107,7 @@ def _write_images(
 
 
 def _classes(labels: Any, saved: SavedRun) -> list[int]:
-    """The classes asked for, each once: all of a conditional generator's for None and ``each``; none of another's."""
+    """The requested classes, each once. None and ``each`` mean all classes; an unconditional generator has none."""
     known = len(saved.class_names)
     if not known:
         if labels is not None:
@@ -122,7 +122,7 @@ def _classes(labels: Any, saved: SavedRun) -> list[int]:
 
 
 def _extractor(train: Dataset, device: torch.device) -> Extractor | None:
-    """What takes the features of such images as ``train``'s; where it can't be had, None, and a warning."""
+    """The feature extractor for images like those of ``train``. If it is unavailable, None and a warning."""
     try:
         return extractor_for(train.image_shape, device, train.class_names)
     except UserError as error:
@@ -131,7 +131,7 @@ def _extractor(train: Dataset, device: torch.device) -> Extractor | None:
 
 
 def _write_points(saved: SavedRun, generator: nn.Module, out: Path, suffix: str, config: Mapping[str, Any]) -> None:
-    """Points as ``.npz``; as ``.png`` a picture like the run's own, which may show D too."""
+    """Write points: as ``.npz``, or as ``.png`` in the run's own picture, which may show D too."""
     z = sampling.latents(saved.noise, config["n"], config["seed"])
     if suffix == ".npz":
         write_npz(sampling.generate_points(generator, z, config["batch_size"]), out)
@@ -146,8 +146,8 @@ def _write_points(saved: SavedRun, generator: nn.Module, out: Path, suffix: str,
 def write_npz(samples: Tensor, path: Path, labels: Tensor | None = None) -> None:
     """Write samples to ``path`` as a compressed ``.npz``, atomically.
 
-    uint8 images ``[N, C, H, W]`` under the key ``images``, NHWC, their classes, if any, under ``labels``; points ``[N,
-    d]`` under the key ``samples``.
+    uint8 images ``[N, C, H, W]`` are stored as NHWC under the key ``images``, their classes, if any, under ``labels``.
+    Points ``[N, d]`` are stored under the key ``samples``.
     """
     buffer = io.BytesIO()
     if samples.dim() == 2:
@@ -171,7 +171,7 @@ def _checked_suffix(out: Path) -> str:
         return suffix
     if suffix not in SIGNATURES:
         raise UserError(f"out={out} is a file, not a folder; choose another name")
-    if out.is_file():  # opening a FIFO would wait for ever
+    if out.is_file():  # to open a FIFO would block forever
         with out.open("rb") as file:
             if file.read(8).startswith(SIGNATURES[suffix]):
                 return suffix

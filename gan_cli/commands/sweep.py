@@ -1,4 +1,4 @@
-"""What a sweep ends with: one row per combination, mean and standard deviation over its seeds."""
+"""The table at the end of a sweep: one row per combination, mean and standard deviation over its seeds."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from gan_cli.rundir.records import read_metrics
 class Row:
     """One combination: its overrides, how many of its runs finished, and (mean, std) of each metric's last value.
 
-    The metrics are those that all of its finished runs have.
+    The metrics are those that all finished runs of the combination have.
     """
 
     choices: dict[str, str]
@@ -27,7 +27,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a sweep: what it overrode, its folder, and whether it came to its end."""
+    """One run of a sweep: its overrides, its folder, and whether it finished."""
 
     overrides: Mapping[str, str]
     folder: Path
@@ -35,9 +35,9 @@ class Run:
 
 
 def collect(runs: Sequence[Run]) -> list[Row]:
-    """Rows in order of appearance: runs that differ in ``seed`` alone share one; overrides common to all are left out.
+    """Rows in order of appearance. Runs that differ only in ``seed`` share a row. Common overrides are left out.
 
-    The metrics are those of the runs that finished: one that diverged has no say in the mean.
+    The means use finished runs only; runs that diverged are left out.
     """
     keys = {key: None for run in runs for key in run.overrides if key != "seed"}
     varied = [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]

@@ -1,4 +1,4 @@
-"""``gan-train`` from a composed configuration to a finished run folder."""
+"""``gan-train``: from a composed configuration to a finished run folder."""
 
 import logging
 import math
@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:
     """Train as ``config`` (plain data, resolved) says and write ``run_dir``.
 
-    ``overridden`` names the top-level keys that the command line set: on a resume they must be the run's own, unless
-    they may change (:data:`gan_cli.config.resume.MAY_CHANGE`).
+    ``overridden`` names the top-level keys that the command line set. On a resume their values must equal the run's,
+    except for the keys that may change (:data:`gan_cli.config.resume.MAY_CHANGE`).
     """
     if "run_dir" in overridden and config["resume"] not in (None, "auto"):
         raise UserError(f"resume={config['resume']} goes on in that folder: leave run_dir out, or say resume=auto")
     with layout.locked(run_dir):
-        layout.refuse_overwriting(run_dir, config["resume"], sweep=False)  # another run may have been here till now
+        layout.refuse_overwriting(run_dir, config["resume"], sweep=False)  # another run may have used the folder since
         files.remove_leftovers(run_dir, run_dir / "samples", run_dir / "checkpoints")
         return _run({**settled(config), "dataset": _absolute_root(config["dataset"])}, overridden, run_dir)
 
@@ -57,14 +57,14 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     tell(f"on {described(compute.device, compute.bf16, compute.compile, parts.state.batches.resident)}")
     outcome = execute(parts, run_dir, saved.checkpoint if saved else None)
     step = min(outcome.step, next((int(path.stem) for path in layout.in_order(run_dir / "checkpoints")), 0))
-    if step < outcome.step:  # it was asked to end while the disk took nothing
+    if step < outcome.step:  # the run was stopped while the disk refused files
         log.warning("step %s is lost: saved is only what came up to step %s", f"{outcome.step:,}", f"{step:,}")
     _say_goodbye(step, run_dir, _what_to_raise(step, outcome.seconds, config))
     return outcome
 
 
 def execute(parts: Assembled, run_dir: Path, resume: Checkpoint | None) -> Outcome:
-    """Train what was assembled, to its end or until a signal stops it, and write ``run_dir``."""
+    """Train the assembled run to its end, or until a signal stops it, and write ``run_dir``."""
     with Run(
         parts.state, parts.plan, run_dir, Display, draw=parts.draw, evaluate=parts.evaluate, sinks=parts.sinks,
         config=parts.config, resume=resume,
@@ -75,7 +75,7 @@ def execute(parts: Assembled, run_dir: Path, resume: Checkpoint | None) -> Outco
 
 
 def _what_to_raise(step: int, seconds: float, config: Mapping[str, Any]) -> str | None:
-    """The override that lets a complete run go on, twice as far; None while it is not complete."""
+    """The override that doubles the length of a complete run; None if the run is not complete."""
     if step >= config["steps"]:
         return f"steps={2 * step}"
     if config["max_seconds"] is not None and seconds >= config["max_seconds"]:
@@ -84,24 +84,24 @@ def _what_to_raise(step: int, seconds: float, config: Mapping[str, Any]) -> str 
 
 
 def _to_resume(config: Mapping[str, Any], run_dir: Path) -> SavedRun | None:
-    """The run to go on with: that of ``run_dir``, which ``resume`` names; on ``auto`` only if it has a checkpoint."""
+    """The run to resume: that of ``run_dir``, which ``resume`` names. For ``auto``, only if it has a checkpoint."""
     if config["resume"] is None or (config["resume"] == "auto" and not layout.of_run(run_dir)):
         return None
     return open_run(run_dir, config["trust"])
 
 
 def _absolute_root(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A ``dataset`` group with its ``root``, if it has one, absolute: a run can be resumed from another folder."""
+    """A ``dataset`` group with an absolute ``root``, if it has one. A run can thus be resumed from another folder."""
     if not isinstance(dataset, Mapping) or not isinstance(dataset.get("root"), str):
         return dataset
     return {**dataset, "root": os.path.abspath(os.path.expanduser(dataset["root"]))}
 
 
 def _already_done(saved: SavedRun, config: Mapping[str, Any], run_dir: Path, more: str) -> Outcome:
-    """The outcome of a run that is complete: what ``resume=auto`` finds when a finished command is typed again."""
+    """The outcome of a complete run, for ``resume=auto`` when a finished command is typed again."""
     if config["resume"] != "auto":
         raise UserError(f"the run in {_shown(run_dir)} is complete; add {more} to go on")
-    write_curves(run_dir)  # it doesn't have these yet if it was killed right after its last checkpoint
+    write_curves(run_dir)  # missing if the run was killed right after its last checkpoint
     write_run_animation(run_dir)
     progress = saved.checkpoint.progress
     _say_goodbye(progress.step, run_dir, more)
@@ -109,7 +109,7 @@ def _already_done(saved: SavedRun, config: Mapping[str, Any], run_dir: Path, mor
 
 
 def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:
-    """The three lines at the end: where things are, how to sample, how to go on."""
+    """Print the three last lines: where the files are, how to sample, how to continue."""
     shown = _shown(run_dir)
     pictures = [name for name in ("curves.png", "training.webp", "training.gif") if (run_dir / name).is_file()]
     names = ["samples/", "checkpoints/", *pictures]
@@ -119,14 +119,14 @@ def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:
 
 
 def _shown(folder: Path) -> str:
-    """``folder`` as short as it can be typed here."""
+    """The shortest path to ``folder`` that can be typed here."""
     return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
 def _quoted(value: str) -> str:
-    """``value`` as Hydra's grammar reads it back: quoted where it holds more than plain path characters."""
+    """``value`` for Hydra's grammar: quoted if it has other characters than those of a plain path."""
     plain = all(c.isalnum() or c in "/-_.+:" for c in value)
     if plain:
         return value
-    doubled = re.sub(r'(\\+)(?="|$)', r"\1\1", value)  # backslashes are plain ones but before a quote
+    doubled = re.sub(r'(\\+)(?="|$)', r"\1\1", value)  # only backslashes before a quote are special
     return '"' + doubled.replace('"', '\\"') + '"'

@@ -1,1 +1,1 @@
-"""Configuration: the keys of the commands, their checks, and the way from a configuration to objects."""
+"""Configuration: the keys of the commands, their checks, and the construction of objects from a configuration."""

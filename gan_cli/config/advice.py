@@ -1,4 +1,4 @@
-"""What doesn't go together: a line for each unsound choice, with why, and what to type instead."""
+"""Warnings about unsound combinations: one line each, with the reason and what to type instead."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from torch import nn
 
 GRADIENT_PENALTIES = frozenset({"r1", "r2", "r1r2", "gradient_penalty", "dragan"})
-NOT_LIPSCHITZ = (GRADIENT_PENALTIES - {"gradient_penalty"}) | {"LeCam", "None"}  # of the penalties shipped
+NOT_LIPSCHITZ = (GRADIENT_PENALTIES - {"gradient_penalty"}) | {"LeCam", "None"}  # among the shipped penalties
 
 
 def unsound(config: Mapping[str, Any], discriminator: nn.Module) -> list[str]:
-    """What is known not to go together in ``config``: a line each, with why, and what to type instead."""
+    """The unsound combinations in ``config``: one line each, with the reason and what to type instead."""
     lines = []
     penalty_name = str(config["penalty"].get("_target_")).removeprefix("gan_cli.penalties.")
     clipped = config["penalty"].get("clip") is not None
@@ -38,10 +38,10 @@ def unsound(config: Mapping[str, Any], discriminator: nn.Module) -> list[str]:
 
 
 def _momentum(optimizer: Mapping[str, Any]) -> float:
-    """What ``optimizer`` keeps of its last gradients: Adam's first beta, or SGD's momentum."""
+    """The momentum of ``optimizer``: Adam's first beta, or SGD's momentum."""
     return float(optimizer["betas"][0] if "betas" in optimizer else optimizer.get("momentum", 0.0))
 
 
 def _spectral(modules: Sequence[nn.Module]) -> bool:
-    """Whether one of ``modules`` is spectrally normalised: torch's parametrisation is a module of its own."""
+    """Whether ``modules`` contain a spectral normalisation, which torch implements as a module of its own."""
     return any("SpectralNorm" in type(module).__name__ for module in modules)

@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a run: one function a group, and ``assemble``, which puts them together."""
+"""Build the parts of a run from a configuration: one function for each group. ``assemble`` combines the parts."""
 
 import inspect
 import math
@@ -34,8 +34,8 @@ from gan_cli.training.state import MakeOptimizer, State, make_optimizers
 class Assembled(NamedTuple):
     """A run that is ready to start.
 
-    ``draw`` makes the picture of a step, ``evaluate`` the scores of the moment. ``config`` is what each checkpoint says
-    of the run, ``notes`` what a person should be told before it starts.
+    ``draw`` makes the picture of a step. ``evaluate`` computes the current scores. Each checkpoint saves ``config``.
+    ``notes`` are the lines to show before the run starts.
     """
 
     state: State
@@ -51,14 +51,14 @@ class Assembled(NamedTuple):
 
 
 def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assembled:
-    """The run that ``config`` (plain data, checked and trusted) describes; the one to go on with where it is ``saved``.
+    """The run that ``config`` (plain data, checked and trusted) describes. With ``saved``, that run is continued.
 
-    Weights are drawn from ``config["seed"]``. UserError where a part can't be had, or doesn't fit another one.
+    Weights are drawn from ``config["seed"]``. UserError if a part is unavailable or does not fit another part.
     """
     compute = computing(config)
     noise = networks.noise(config["net"])
     torch.manual_seed(config["seed"])
-    pair = saved.networks(config) if saved else None  # before the data, which may be more than networks are for
+    pair = saved.networks(config) if saved else None  # before the data, which may be too large for these networks
     data = training_data(config["dataset"])
     if saved:
         saved.check_unchanged(data)
@@ -92,7 +92,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
 
 
 def computing(config: Mapping[str, Any]) -> Compute:
-    """The device and the precision that ``config`` asks for, this process set up for them. UserError for none such."""
+    """Set this process up for the device and the precision in ``config``. UserError if they are unavailable."""
     device = devices.device(config["device"])
     devices.prepare(device, config["deterministic"])
     return Compute(device, devices.bf16(config["precision"], device), config["compile"])
@@ -101,9 +101,9 @@ def computing(config: Mapping[str, Any]) -> Compute:
 def pictures(
     data: Dataset | Points, played: Game, noise: Noise, n: int, seed: int, classes: int = 0
 ) -> Callable[[int], Image.Image]:
-    """A function of the step: the picture of the game's samples, of the same ``n`` latents (or a few more) each time.
+    """A function that maps the step to a picture of samples. It uses the same ``n`` latents (or a few more) each time.
 
-    UserError for data that no picture shows.
+    UserError if the data cannot be shown in a picture.
     """
     labels = class_rows(range(min(classes, n)), n) if classes else None
     z = latents(noise, n if labels is None else len(labels), seed)
@@ -113,21 +113,21 @@ def pictures(
 
 
 def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool) -> Callable[[], Mapping[str, float]]:
-    """A function: the scores of the game's samples. UserError for data that nothing scores."""
+    """A function that computes the scores of the game's samples. UserError if no score applies to the data."""
     discriminator = next(iter(played.networks("discriminator").values()))
     return partial(quality.scores(data, discriminator, noise, conditional), played.sampled())
 
 
 def game(node: Mapping[str, Any], facts: Mapping[str, Any]) -> Game:
-    """The game that ``node`` names, given those of the ``facts`` that its constructor has parameters for.
+    """The game that ``node`` names. Its constructor gets those ``facts`` that it has parameters for.
 
-    A constructor with ``**parts`` is given all of them.
+    A constructor with ``**parts`` gets all ``facts``.
     """
     if "_partial_" in node:
         raise UserError(f"game: {node.get('_target_')} is a class: leave _partial_ out")
     check_options(node, "game")
     wanted = inspect.signature(target_of(node, "game")).parameters
-    # Bound first, called afterwards: Hydra would copy the networks.
+    # Bind first and call afterwards, because Hydra would copy the networks.
     make = instantiated({**node, "_partial_": True}, "game")
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values())
     given = {name: fact for name, fact in facts.items() if (takes_all or name in wanted) and name not in node}
@@ -141,7 +141,7 @@ def game(node: Mapping[str, Any], facts: Mapping[str, Any]) -> Game:
 
 
 def sinks(node: Mapping[str, Any]) -> dict[str, Sink]:
-    """The sinks that ``node`` names, by the names it gives them. UserError for one that can't be called."""
+    """The sinks that ``node`` names, by their keys. UserError if a sink is not callable."""
     found = {}
     for name, one in node.items():
         found[name] = instantiated(one, f"sinks.{name}")
@@ -151,13 +151,13 @@ def sinks(node: Mapping[str, Any]) -> dict[str, Sink]:
 
 
 def check_batch_size(batch_size: int, *networks: nn.Module) -> None:
-    """UserError where one image a batch leaves a BatchNorm1d nothing to normalise over."""
+    """UserError if a network has a BatchNorm1d that cannot normalise a batch of one image."""
     if batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) for network in networks for m in network.modules()):
         raise UserError("batch_size=1 is too small for batch normalisation of single numbers: use 2 or more")
 
 
 def loss(node: Mapping[str, Any]) -> Loss:
-    """The loss function, its options bound; tried out."""
+    """The loss function with its options bound. It is called once as a test."""
     function = bound(node, "loss")
     try:
         _, _ = function(torch.zeros(2), torch.zeros(2))
@@ -167,7 +167,7 @@ def loss(node: Mapping[str, Any]) -> Loss:
 
 
 def penalty(node: Mapping[str, Any]) -> Penalty:
-    """What a ``penalty`` group asks for."""
+    """The penalty of a ``penalty`` group."""
     clip = node.get("clip")
     if clip is not None and (not isinstance(clip, int | float) or isinstance(clip, bool) or not 0 < clip < math.inf):
         raise UserError(f"penalty.clip={clip} should be a number above 0")
@@ -182,7 +182,7 @@ def penalty(node: Mapping[str, Any]) -> Penalty:
 
 
 def augment(node: Mapping[str, Any], image_shape: Sequence[int]) -> Augment | None:
-    """What the discriminator's images go through, tried out on two of ``image_shape``; None for nothing."""
+    """The augmentation of the discriminator's images, tested on two images of ``image_shape``; or None."""
     if node.get("_target_", "") is None:
         return None
     found = module_of(node, "augment")
@@ -202,7 +202,7 @@ def augment(node: Mapping[str, Any], image_shape: Sequence[int]) -> Augment | No
 
 
 def optimizers(node: Mapping[str, Any]) -> dict[str, MakeOptimizer]:
-    """What makes each side's optimizer from its parameters; tried out on a dummy."""
+    """For each side, the function that makes its optimizer from parameters. It is tested on a dummy parameter."""
     makers = {}
     for side in ("generator", "discriminator"):
         group = f"optimizer.{side}"

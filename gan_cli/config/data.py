@@ -1,4 +1,4 @@
-"""From a ``dataset`` group to its splits, and what is asked of them."""
+"""Build a dataset's splits from a ``dataset`` group, and check them."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from gan_cli.errors import UserError
 
 
 def training_data(node: Mapping[str, Any]) -> Dataset | Points:
-    """The training split. UserError where the function that ``node`` names gives neither a Dataset nor Points."""
+    """The training split. UserError if the function that ``node`` names returns neither a Dataset nor Points."""
     found = instantiated(node, "dataset")
     if not isinstance(found, Dataset | Points):
         raise UserError(
@@ -20,19 +20,19 @@ def training_data(node: Mapping[str, Any]) -> Dataset | Points:
 
 
 def held_out(node: Mapping[str, Any]) -> Dataset | None:
-    """The test split of images; None for a dataset that has none: its function has no parameter ``split``."""
+    """The test split of images; None if the dataset's function has no parameter ``split``."""
     if "split" not in inspect.signature(target_of(node, "dataset")).parameters:
         return None
     return _images({**node, "split": "test"})
 
 
 def validation(node: Mapping[str, Any]) -> Dataset | None:
-    """The training images that a ``limit`` keeps out of training; None where there is no limit."""
+    """The training images that ``limit`` excludes from training; None without a limit."""
     return None if node.get("limit") is None else _images({**node, "split": "validation"})
 
 
 def _images(node: Mapping[str, Any]) -> Dataset:
-    """A dataset of images. UserError if they are points."""
+    """A dataset of images. UserError for points."""
     found = training_data(node)
     if not isinstance(found, Dataset):
         raise UserError(f"dataset: {node['_target_']} gives points where images are needed")
@@ -40,9 +40,9 @@ def _images(node: Mapping[str, Any]) -> Dataset:
 
 
 def image_shape(shape: Any, source: object) -> tuple[int, ...]:
-    """``shape`` as (C, H, W), grey or RGB, no side too long, or as (d,), that of points.
+    """``shape`` as (C, H, W), grey or RGB with sides within the limit, or as (d,) for points.
 
-    UserError, which names ``source``, if it is neither.
+    Any other shape raises a UserError that names ``source``.
     """
     sides = tuple(shape) if isinstance(shape, Sequence) else ()
     in_range = all(type(n) is int and 0 < n <= LARGEST_SIZE for n in sides)
@@ -55,7 +55,7 @@ def image_shape(shape: Any, source: object) -> tuple[int, ...]:
 
 
 def class_names(conditional: bool, dataset: Dataset | Points) -> list[str]:
-    """The classes that the networks are told of, by name; none unless ``conditional``. UserError for other labels."""
+    """The class names of a ``conditional`` run; empty otherwise. UserError if the labels do not fit them."""
     if not conditional:
         return []
     if isinstance(dataset, Points):

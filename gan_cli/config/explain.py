@@ -1,4 +1,4 @@
-"""A mistake's one line: what Hydra, omegaconf, the system and this package complain of, in words for a person."""
+"""Translate an error of Hydra, omegaconf, the system or this package into one line for a person."""
 
 import dataclasses
 import re
@@ -16,24 +16,24 @@ from gan_cli.errors import UserError, did_you_mean
 
 
 def config_groups() -> list[str]:
-    """The config groups that are shipped: dataset, net, net/generator, …"""
+    """The shipped config groups: dataset, net, net/generator, …"""
     top = Path(str(resources.files("gan_cli.configs")))
     return sorted({file.parent.relative_to(top).as_posix() for file in top.rglob("*.yaml")} - {"."})
 
 
 def _choices(group: str) -> list[str]:
-    """The choices of a config group that are shipped."""
+    """The shipped choices of a config group."""
     return [file.stem for file in (Path(str(resources.files("gan_cli.configs"))) / group).glob("*.yaml")]
 
 
 def _unknown_choice(name: str, options: Iterable[str]) -> str:
-    """The line for a choice, ``group/word``, that is none of the ``options``."""
+    """The line for a choice, ``group/word``, that is not among the ``options``."""
     parent, _, wanted = name.rpartition("/")
     return f"no {parent} {wanted!r}" + did_you_mean(wanted, options)
 
 
 def explain(error: BaseException, command: str) -> str | None:
-    """The one line that tells a person what was wrong with the input; None if ``error`` is not the input's fault."""
+    """One line that says what was wrong with the input; None if the input did not cause ``error``."""
     for cause in _chain(error):
         if isinstance(cause, UserError):
             return str(cause)
@@ -42,7 +42,7 @@ def explain(error: BaseException, command: str) -> str | None:
     if isinstance(error, MissingConfigException) and (
         absent := re.search(r"Could not load '([^']+/[^']+)'", str(error))
     ):
-        return _unknown_choice(absent.group(1), _choices(absent.group(1).rpartition("/")[0]))  # of a list of choices
+        return _unknown_choice(absent.group(1), _choices(absent.group(1).rpartition("/")[0]))  # in a list of choices
     if _raised_by_hydra(error):
         return f"{str(error).splitlines()[0]}; `gan-{command} --help` lists each group's choices"
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -61,7 +61,7 @@ def explain(error: BaseException, command: str) -> str | None:
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    """Whether ``error`` came up in Hydra's own code while it composed, where it trips over the input."""
+    """Whether Hydra's own code raised ``error`` while it composed the configuration: a fault of the input."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -78,7 +78,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _explain_composition(error: BaseException, command: str) -> str:
-    """A key that doesn't exist, a group that doesn't, or a value of the wrong type."""
+    """The line for an unknown key, an unknown group, or a value of the wrong type."""
     for cause in _chain(error):
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             name = str(cause.full_key)
@@ -103,7 +103,7 @@ def _unknown_key(name: str, parent: Any, command: str) -> str:
 
 
 def _explain_syntax(error: BaseException) -> str | None:
-    """What Hydra's own words on an override it can't read come to."""
+    """The line for an override that Hydra cannot parse."""
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", str(error)):
         return f"{several.group(1)} means several runs: add -m to do them all (a list is written key=[a,b])"
     if isinstance(error, OverrideParseException):

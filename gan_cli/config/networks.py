@@ -1,4 +1,4 @@
-"""From a ``net`` group to networks: tried out, sized against this machine's memory, and against a file's weights."""
+"""Build networks from a ``net`` group. They are tested and checked against the memory and a file's weights."""
 
 import itertools
 import math
@@ -17,13 +17,13 @@ from gan_cli.errors import UserError, did_you_mean, one_line
 from gan_cli.noise import PRIORS, Noise
 
 MOST_LATENTS = 65_536  # dimensions of z
-COPIES = 4  # of the weights in training: themselves, gradients, two of Adam's
+COPIES = 4  # of the weights in training: the weights, their gradients, Adam's two moments
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def noise(net: Mapping[str, Any]) -> Noise:
-    """The noise of a ``net`` group. UserError for a prior that is none, or dimensions that are no number of them."""
+    """The noise of a ``net`` group. UserError for an unknown prior or an invalid number of dimensions."""
     prior = net.get("prior")
     if prior not in PRIORS:
         raise UserError(f"no net.prior {prior!r}" + did_you_mean(str(prior), PRIORS))
@@ -36,7 +36,8 @@ def noise(net: Mapping[str, Any]) -> Noise:
 def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
     """The generator of a ``net`` group for data with these ``facts``: image_shape, and classes (0: unconditional).
 
-    With the shapes of ``saved`` weights, it is built only if it has just these: no file gets more than it holds.
+    With ``saved``, it is built only if its weights have exactly these shapes. A file thus gets no more memory than its
+    weights need.
     """
     z_dim = noise(net).z_dim
     shapes = (2, z_dim), (2, *facts["image_shape"])
@@ -50,7 +51,7 @@ def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shape
 
 
 def pair(net: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
-    """Generator and discriminator of a ``net`` group, in this order: both draw their weights from the same numbers."""
+    """Generator and discriminator of a ``net`` group. The generator draws its initial weights first."""
     return generator(net, facts), discriminator(net, facts)
 
 
@@ -61,14 +62,14 @@ def _network(
     saved: Shapes | None,
     shapes: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> nn.Module:
-    """A network that maps the first of ``shapes`` to the second: tried out, without numbers where it is one of ours."""
+    """A network that maps the first of ``shapes`` to the second. Ours are tested before they take any memory."""
     wanted = facts_wanted(node, facts, group)
     classes = facts.get("classes", 0)
     if "classes" in node:
         raise UserError(f"{group}.classes is the data's to say: leave it out, or add conditional=true")
     if classes and "classes" not in wanted:
         raise UserError(f"{group}: {node['_target_']} takes no labels; leave conditional=true out, or choose net=conv")
-    if node["_target_"] in shipped_targets("net"):  # code of the user's own need not bear being built without numbers
+    if node["_target_"] in shipped_targets("net"):  # the user's own code may not support a build without memory
         sketch = checked_module(_sketch(node, group, wanted), node, group)
         _check_size(sketch, group, saved)
         _try_out(sketch, *shapes, group, classes > 0)
@@ -79,7 +80,7 @@ def _network(
 
 
 def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> Any:
-    """The network's shapes, without memory for any number; UserError as soon as it has more layers than any of ours."""
+    """The network's shapes, built without memory. UserError as soon as it has more layers than any of ours."""
     registered = itertools.count(1)
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -89,14 +90,14 @@ def _sketch(node: Mapping[str, Any], group: str, facts: Mapping[str, Any]) -> An
     hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of layers without a number: _check_size tells
+            warnings.simplefilter("ignore")  # warnings about layers without weights; _check_size reports them
             return instantiated(node, group, **facts)
     finally:
         hook.remove()
 
 
 def _check_size(sketch: nn.Module, group: str, saved: Shapes | None) -> None:
-    """UserError if the network's weights are not those of ``saved``, or can't be trained in this machine's memory."""
+    """UserError if the weights' shapes differ from ``saved``, or if training needs more than this machine's memory."""
     shapes = {name: tuple(value.shape) for name, value in sketch.state_dict().items()}
     if saved is not None and shapes != saved:
         name = min(name for name in {*shapes, *saved} if shapes.get(name) != saved.get(name))
@@ -115,7 +116,7 @@ def _check_size(sketch: nn.Module, group: str, saved: Shapes | None) -> None:
 
 
 def physical_memory() -> float:
-    """The machine's memory in bytes; infinite where the system doesn't tell."""
+    """The machine's memory in bytes; infinite if the system does not report it."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
 
 
@@ -123,7 +124,7 @@ def physical_memory() -> float:
 def _try_out(
     network: nn.Module, inputs: tuple[int, ...], expected: tuple[int, ...], group: str, labelled: bool
 ) -> None:
-    """UserError unless ``network`` maps ``inputs`` to the ``expected`` shape: better now than as step 1's traceback."""
+    """Raise UserError before step 1 unless ``network`` maps ``inputs`` to the ``expected`` shape."""
     try:
         on = next((parameter.device for parameter in network.parameters()), None)
         labels = [torch.zeros(inputs[0], dtype=torch.int64, device=on)] if labelled else []

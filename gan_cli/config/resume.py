@@ -1,4 +1,4 @@
-"""Going on with a run: what of its configuration may change, and what the two together come to."""
+"""Resume a run: the keys that may change, and the resulting configuration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from gan_cli.config.trust import check_resolved, check_trusted
 from gan_cli.errors import UserError
 
 GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "sinks")
-# What may differ from the run that is resumed: how long, where, how often something is written. All else is the run.
+# The keys that may change on a resume: length, place and intervals. All other keys must stay the same.
 MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
@@ -28,7 +28,7 @@ BEFORE: Mapping[str, Any] = {
 
 
 def settled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` without what it has taken in: the shorthands ``optimizer.lr`` and ``.betas``, the networks' recipe."""
+    """``config`` without resolved keys: the shorthands ``optimizer.lr`` and ``.betas``, the networks' recipe."""
     result = dict(config)
     for group, taken_in in (("optimizer", ("lr", "betas")), ("net", ("recipe",))):
         if isinstance(result.get(group), Mapping):
@@ -37,10 +37,10 @@ def settled(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str]) -> dict[str, Any]:
-    """The configuration of the ``saved`` run, with what the command line changes of it. UserError if it mustn't.
+    """The configuration of the ``saved`` run with the command line's changes. UserError for a forbidden change.
 
-    ``overridden`` names the keys that the command line set. What comes out of the file is checked and trusted here,
-    once for all that is made of it.
+    ``overridden`` names the keys that the command line set. The file's configuration is checked and trusted here, once
+    for all later uses.
     """
     was = settled(saved.checkpoint.config)
     if missing := [name for name in ("net", "loss", "optimizer") if name not in was]:

@@ -1,6 +1,6 @@
-"""A saved run: its checkpoint, and whatever that describes, checked and trusted before it is built.
+"""A saved run: its checkpoint, and the parts that the checkpoint describes. Parts are checked before they are built.
 
-Every command that opens a checkpoint comes in by this door.
+Every command opens checkpoints through this module.
 """
 
 import os
@@ -22,11 +22,11 @@ from gan_cli.rundir import checkpoint
 from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.training.state import load_module
 
-MODULE = {"ema": "ema", "raw": "generator"}  # what the weights that a command asks for are called in a checkpoint
+MODULE = {"ema": "ema", "raw": "generator"}  # a command's weights: their name in a checkpoint
 
 
 class Splits(NamedTuple):
-    """What a run was trained on, and the data that it didn't see, where there are any."""
+    """The training data of a run, and the held-out data if there are any."""
 
     train: Dataset
     validation: Dataset | None
@@ -35,8 +35,9 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True)
 class SavedRun:
-    """What a checkpoint describes. Code that it names elsewhere than in gan-cli is refused, unless its package is in
-    ``trust``; each group is looked at when it is asked for.
+    """The run that a checkpoint describes. Code outside gan-cli is refused, unless its package is in ``trust``.
+
+    Each group is checked at its first use.
     """
 
     checkpoint: Checkpoint
@@ -48,7 +49,7 @@ class SavedRun:
         return self.checkpoint.path
 
     def group(self, name: str) -> Mapping[str, Any]:
-        """The configuration of a group, trusted. UserError where the checkpoint has none."""
+        """The configuration of a group, trusted. UserError if the checkpoint lacks the group."""
         node = self.checkpoint.config.get(name)
         if not isinstance(node, Mapping):
             what = {"net": "describe a generator", "dataset": "say what it was trained on"}.get(name, f"say its {name}")
@@ -58,18 +59,18 @@ class SavedRun:
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W), or (d,) of points. UserError for any other."""
+        """(C, H, W) of images, or (d,) of points. UserError for any other shape."""
         return image_shape(self.checkpoint.config.get("image_shape"), self.path)
 
     @property
     def noise(self) -> Noise:
-        """The noise of its generator."""
+        """The noise of the run's generator."""
         return networks.noise(self.group("net"))
 
     @cached_property
     def class_names(self) -> list[str]:
-        """The classes that its networks are told of; none where they are unconditional. UserError for garbled ones."""
-        names = self.checkpoint.config.get("class_names", [])  # older files say nothing: they are unconditional
+        """The class names of a conditional run; empty for an unconditional one. UserError if the names are invalid."""
+        names = self.checkpoint.config.get("class_names", [])  # older files lack the key: they are unconditional
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{self.path} should have its classes' names in a list, and has {str(names)[:80]}")
         shape = self.checkpoint.config.get("image_shape")
@@ -79,11 +80,11 @@ class SavedRun:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What its networks were built for."""
+        """The facts about the data that the networks were built for."""
         return {"image_shape": self.image_shape, "classes": len(self.class_names)}
 
     def generator(self, weights: str = "ema") -> nn.Module:
-        """Its generator, averaged (``ema``) or as last trained (``raw``), in eval mode, on the CPU."""
+        """The generator, averaged (``ema``) or as last trained (``raw``), in eval mode, on the CPU."""
         name, net = MODULE[weights], self.checkpoint.config.get("net")
         if isinstance(net, Mapping) and "z_dim" in net and "generator" not in net:
             raise UserError(
@@ -100,13 +101,13 @@ class SavedRun:
         return built.eval()
 
     def discriminator(self) -> nn.Module:
-        """Its discriminator, on the CPU."""
+        """The discriminator, on the CPU."""
         built = networks.discriminator(self.group("net"), self.facts, self.checkpoint.shapes_of("discriminator"))
         load_module(self.checkpoint, "discriminator", built)
         return built
 
     def dataset(self, root: str | None = None) -> Dataset | Points:
-        """What it was trained on; from ``root`` if that is given. UserError where the images have another shape."""
+        """The training data; from ``root`` if that is given. UserError if the images have another shape."""
         found = training_data(self._dataset(root))
         drawn = list(self.image_shape)
         if list(found.image_shape) != drawn:
@@ -117,7 +118,7 @@ class SavedRun:
         return found
 
     def splits(self, root: str | None = None) -> Splits:
-        """The images it was trained on, and the others. UserError for points."""
+        """The training images and the held-out images. UserError for points."""
         train = self.dataset(root)
         if not isinstance(train, Dataset):
             raise UserError(
@@ -132,10 +133,10 @@ class SavedRun:
         return node if root is None else {**node, "root": os.path.abspath(os.path.expanduser(root))}
 
     def networks(self, config: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
-        """Both networks that ``config``, which goes on with this run, describes, their weights still to be loaded.
+        """Both networks that ``config`` describes for the resumed run. Their weights are not loaded yet.
 
-        UserError unless the checkpoint holds them: built before the data it describes are loaded, which may be more
-        than it should be.
+        UserError unless the checkpoint holds weights of the same shapes. Call this before the data are loaded: the data
+        that a file describes may be too large.
         """
         shape, size = self.image_shape, config["dataset"].get("size")
         shipped = config["dataset"].get("_target_") in shipped_targets("dataset")
@@ -148,7 +149,7 @@ class SavedRun:
         )
 
     def check_unchanged(self, data: Dataset | Points) -> None:
-        """UserError if ``data`` can't be what the run was trained on."""
+        """UserError if ``data`` differ from the run's training data in number or shape."""
         was = self.checkpoint.config.get("examples")
         if was != len(data):
             raise UserError(
@@ -160,11 +161,11 @@ class SavedRun:
             )
 
     def check_classes(self, names: Sequence[str]) -> None:
-        """UserError if ``names`` are not the classes of the run."""
+        """UserError if ``names`` differ from the class names of the run."""
         if list(names) != self.class_names:
             raise UserError("the data has changed: its classes are not those of the run; put it back as it was")
 
 
 def open_run(location: str | Path, trust: Sequence[str] = ()) -> SavedRun:
-    """The run whose checkpoint lies at ``location``, a run folder or a file. UserError where there is none."""
+    """The run whose checkpoint lies at ``location``, a run folder or a file. UserError if there is no checkpoint."""
     return SavedRun(checkpoint.read(location), trust)

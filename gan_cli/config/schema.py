@@ -1,7 +1,7 @@
-"""The top-level keys of each command: types, defaults, ranges and what they mean.
+"""The top-level keys of each command: types, defaults, ranges and meanings.
 
 Hydra checks names and types against these dataclasses while it composes, and :func:`validate` checks the ranges.
-Nothing here imports torch: a mistyped word is answered at once.
+This module does not import torch, so that a typing mistake is reported at once.
 """
 
 import dataclasses
@@ -21,20 +21,20 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
 def key(default: Any, help: str, **limits: Any) -> Any:
-    """A top-level key: default, line in ``--help``, and limits: ``at_least``, ``at_most``, ``above``, ``choices``."""
+    """A top-level key: its default, ``--help`` line, limits ``at_least``, ``at_most``, ``above``, ``choices``."""
     factory = {"default_factory": default} if callable(default) else {"default": default}
     return field(**factory, metadata={"help": help, **limits})
 
 
 def group(help: str, default: Any = MISSING) -> Any:
-    """A key that a config group fills; without a ``default``, one choice of it is needed."""
+    """A key that a config group fills. Without a ``default``, the group needs a choice."""
     value = {"default": MISSING} if default is MISSING else {"default_factory": lambda: default}
     return field(**value, metadata={"help": help, "group": True})
 
 
 @dataclass
 class Ema:
-    """The averaged generator, from which samples are drawn."""
+    """The averaged generator (EMA). Samples are drawn from it."""
 
     half_life: float = key(20_000.0, "half-life in images; 0 for no averaging", at_least=0)
     ramp: float | None = key(0.04, "no half-life longer than this part of the images so far; null for none", above=0)
@@ -130,7 +130,7 @@ COMMANDS: dict[str, type] = {"train": TrainConfig, "sample": SampleConfig, "eval
 
 
 def register() -> None:
-    """Tell Hydra of the schemas (``train_schema``, …) and of this package's resolvers."""
+    """Register with Hydra the schemas (``train_schema``, …) and of this package's resolvers."""
     for name, node in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=node)
     OmegaConf.register_new_resolver("keys_of", _describe_keys, replace=True)
@@ -155,7 +155,7 @@ def _describe_keys(command: str) -> str:
 
 
 def _run_folder(run_dir: str, resume: str | None) -> str:
-    """Where a run writes: the folder it resumes, else ``run_dir``. Resolved before Hydra makes any folder."""
+    """The folder of a run: the resumed folder, else ``run_dir``. Resolved before Hydra makes any folder."""
     if resume is None or resume == "auto":
         return os.path.expanduser(run_dir)
     folder = Path(os.path.expanduser(resume))
@@ -167,25 +167,25 @@ def _run_folder(run_dir: str, resume: str | None) -> str:
 
 
 def _shorthand(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
-    """``${shorthand:lr,0.1}`` in an optimizer's file: ``optimizer.lr`` for its network; the default where that is null.
+    """``${shorthand:lr,0.1}`` in an optimizer's file: ``optimizer.lr`` for its network, or the default if that is null.
 
-    Datasets, experiments and the command line set ``optimizer.lr``: the last of them to say something has its way.
+    Datasets, experiments and the command line may set ``optimizer.lr``. The last of these settings applies.
     """
     value = _of_network(f"optimizer.{name}", _parent_, _root_)
     return default if value is None else value
 
 
 def _tuned(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
-    """``${tuned:lr,0.1}``: as :func:`_shorthand`, but the networks' recipe comes before the default: ``net.recipe.lr``.
+    """``${tuned:lr,0.1}``: as :func:`_shorthand`, but ``net.recipe.lr`` has priority over the default.
 
-    For the optimizers that the recipes were tuned with.
+    Used by the optimizers that the recipes were tuned with.
     """
     value = _of_network(f"net.recipe.{name}", _parent_, _root_)
     return _shorthand(name, default if value is None else value, _parent_=_parent_, _root_=_root_)
 
 
 def _of_network(key: str, optimizer: Any, root: Any) -> Any:
-    """The value at ``key`` for the network that ``optimizer`` is for; None where there is none. UserError for half."""
+    """The value at ``key`` for the network of ``optimizer``; None if unset. UserError if only one network has one."""
     value = OmegaConf.select(root, key)
     if not isinstance(value, DictConfig):
         return value
@@ -199,7 +199,7 @@ def _of_network(key: str, optimizer: Any, root: Any) -> Any:
 
 
 def validate(config: DictConfig, command: str) -> None:
-    """Check the values' ranges. UserError names the first key that is out of its range, and the range."""
+    """Check the values' ranges. The UserError names the first key out of range, and the range."""
     _validate(config, COMMANDS[command], "")
     if command == "train":
         for f in dataclasses.fields(TrainConfig):
@@ -209,7 +209,7 @@ def validate(config: DictConfig, command: str) -> None:
 
 
 def checked(config: dict[str, Any], command: str) -> dict[str, Any]:
-    """A configuration that came out of a file, each value of its key's type; else the complaints of Hydra or ours."""
+    """A configuration from a file, with each value checked for its key's type. Raises Hydra's errors or ours."""
     merged = OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), config)
     validate(merged, command)  # type: ignore[arg-type]
     return OmegaConf.to_container(merged, throw_on_missing=True)  # type: ignore[return-value]
@@ -217,12 +217,12 @@ def checked(config: dict[str, Any], command: str) -> dict[str, Any]:
 
 def _validate(config: DictConfig, node: type, prefix: str) -> None:
     known = {f.name for f in dataclasses.fields(node)}
-    for name in config:  # +name=value gets past Hydra's own check
+    for name in config:  # Hydra itself does not reject +name=value
         if name not in known and (prefix or name != "hydra"):
             raise UserError(f"no key {prefix + str(name)!r}" + did_you_mean(str(name), known))
     for f in dataclasses.fields(node):
         name, limits = prefix + f.name, f.metadata
-        if f.name not in set(config):  # "in config" says no to a value that is still to be given
+        if f.name not in set(config):  # "in config" is False for a value that is still missing
             raise UserError(f"{name} can't be removed: leave ~{name} out")
         if f.default == MISSING and OmegaConf.is_missing(config, f.name):
             raise UserError(f"{name} is needed: {name}={'NAME' if limits.get('group') else 'PATH'}, {limits['help']}")

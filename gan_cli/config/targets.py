@@ -1,4 +1,4 @@
-"""From a node that names a ``_target_`` to the object: the only place where Hydra instantiates anything."""
+"""Build the object of a node that names a ``_target_``. Only this module uses Hydra's instantiation."""
 
 import inspect
 import pkgutil
@@ -13,7 +13,7 @@ from torch import nn
 
 from gan_cli.errors import UserError, one_line
 
-MOST_PARAMETERS = 2_000  # tensors in a network: the header of a checkpoint with two such has 3 of its 4 MiB
+MOST_PARAMETERS = 2_000  # tensors in a network; a checkpoint of two such networks has a header of 3 MiB, limit 4
 
 
 def target_of(node: Any, group: str) -> Callable[..., Any]:
@@ -27,7 +27,7 @@ def target_of(node: Any, group: str) -> Callable[..., Any]:
 
 
 def check_types(node: Mapping[str, Any], target: Callable[..., Any], group: str) -> None:
-    """UserError where ``node`` gives a word for a number: what the annotations of ``target``'s parameters tell."""
+    """UserError if ``node`` has a word where the annotations of ``target``'s parameters ask for a number."""
     for name, parameter in inspect.signature(target).parameters.items():
         if name not in node:
             continue
@@ -42,7 +42,7 @@ def check_types(node: Mapping[str, Any], target: Callable[..., Any], group: str)
 
 
 def instantiated(node: Any, group: str, **facts: Any) -> Any:
-    """The object that a group's ``node`` names, given ``facts`` besides. UserError where they don't fit."""
+    """The object that a group's ``node`` names, built with ``facts`` as further arguments. UserError for a misfit."""
     check_types(node, target_of(node, group), group)
     if internal := [name for name in node if name.startswith("_") and name not in ("_target_", "_partial_")]:
         raise UserError(f"{group}: gan-cli takes no {internal[0]}; name the options by their names")
@@ -56,21 +56,21 @@ def instantiated(node: Any, group: str, **facts: Any) -> Any:
 
 
 def facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """Those ``facts`` that the constructor named by ``node`` has parameters for; functions are called for theirs."""
+    """The ``facts`` that the constructor named by ``node`` has parameters for. A fact that is a function is called."""
     wanted = inspect.signature(target_of(node, group)).parameters
     wanted_facts = {name: fact for name, fact in facts.items() if name in wanted and name not in node}
     return {name: fact() if callable(fact) else fact for name, fact in wanted_facts.items()}
 
 
 def whole_number(value: Any, name: str) -> int:
-    """``value`` if it is a whole number from 1 up; UserError if not."""
+    """``value`` if it is a whole number from 1 up; else UserError."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UserError(f"{name}={value} should be a whole number from 1 up")
     return value
 
 
 def checked_module(network: Any, node: Mapping[str, Any], group: str) -> nn.Module:
-    """``network``; UserError unless it is one."""
+    """``network``; UserError unless it is a torch module of at most MOST_PARAMETERS tensors."""
     if not isinstance(network, nn.Module):
         raise UserError(f"{group}: {node['_target_']} gives a {type(network).__name__}, not a torch module")
     if sum(1 for _ in network.parameters()) > MOST_PARAMETERS:
@@ -83,7 +83,7 @@ def too_many(group: str) -> UserError:
 
 
 def module_of(node: Mapping[str, Any], group: str) -> nn.Module:
-    """The module that ``node`` names, built: neither a partial nor with options it doesn't know."""
+    """Build the module that ``node`` names. A partial and unknown options are refused."""
     if "_partial_" in node:
         raise UserError(f"{group}: {node.get('_target_')} is a module: leave _partial_ out")
     check_options(node, group)
@@ -91,7 +91,7 @@ def module_of(node: Mapping[str, Any], group: str) -> nn.Module:
 
 
 def bound(node: Any, group: str) -> Callable[..., Any]:
-    """A partial whose keywords its function has: a mistyped option must not wait for the first step to be found."""
+    """A partial with checked keywords. A mistyped option is thus found before the first step."""
     target_of(node, group)
     if node.get("_partial_") is not True:
         raise UserError(f"{group}: its YAML file needs a line _partial_: true")
@@ -100,7 +100,7 @@ def bound(node: Any, group: str) -> Callable[..., Any]:
 
 
 def check_options(node: Mapping[str, Any], group: str) -> None:
-    """UserError where ``node`` has a key that its function or class has no parameter for."""
+    """UserError if ``node`` has a key without a matching parameter of its function or class."""
     target = target_of(node, group)
     parameters = inspect.signature(target).parameters
     unknown = {name for name in node if not name.startswith("_")} - set(parameters)

@@ -1,4 +1,4 @@
-"""What a configuration out of a file may name: a checkpoint is data, and opening one runs none of its words."""
+"""The targets that a file's configuration may name. A checkpoint is data: opening it must not run foreign code."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,11 +36,11 @@ def named(node: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[str], group: str) -> None:
-    """Refuse a configuration that came out of a file and names code that gan-cli's own configurations don't name.
+    """Refuse a file's configuration if it names code that gan-cli's own configurations do not name.
 
-    Only the targets shipped in ``group`` pass, by their exact names and where that group has them, not within one
-    another; ``trust`` lists further packages, which only the command line may name. UserError on anything else: a
-    checkpoint is data, and opening one must not run what a stranger wrote into it.
+    A target passes if ``group`` ships exactly this name, and if it stands where that group has it. A target within
+    another target is refused. ``trust`` lists further packages; only the command line may name them. UserError for
+    anything else: opening a checkpoint must not run code that a stranger wrote into it.
     """
     own = _places(config, group)
     for node in named(config):
@@ -57,19 +57,19 @@ def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[s
 
 
 def _places(config: Mapping[str, Any], group: str) -> list[Any]:
-    """Where a ``group`` names its targets: at its top, or one level below."""
+    """The places where a ``group`` names its targets: at its top, or one level below."""
     if group in ("net", "optimizer"):
         return [config.get(part) for part in PAIR]
     return list(config.values()) if group == "sinks" else [config]
 
 
 def check_resolved(config: Any, source: PurePath) -> None:
-    """Refuse a configuration out of a file that would look something up when it is read. UserError."""
+    """Raise UserError if a file's configuration contains an interpolation, which would look up values when read."""
     if "${" in str(config):
         raise UserError(f"{source} holds an unresolved ${{…}}, which gan-cli never writes; it is not to be trusted")
 
 
 def _defined_in(target: str, package: str) -> bool:
-    """Whether ``target`` is ``package``'s own, not something that it imports (``mine.os.system``)."""
+    """Whether ``package`` itself defines ``target``. An imported name such as ``mine.os.system`` is refused."""
     module = getattr(target_of({"_target_": target}, target), "__module__", None) or ""
     return module.split(".")[0] == package

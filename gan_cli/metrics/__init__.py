@@ -1,1 +1,1 @@
-"""How good the samples are, measured."""
+"""Metrics of sample quality."""

@@ -1,11 +1,11 @@
-"""The names of all numbers that this package reports: what computes them, how they are shown, in which order.
+"""The names of all numbers that this package reports: their metric functions, their format and their order.
 
-This is the one list of them, and it needs no torch: a mistyped name is answered at once.
+This is the only list of these names. It imports no torch, so the error for a mistyped name appears at once.
 """
 
 from collections.abc import Iterable, Mapping
 
-# What gan-eval can compute: functions of gan_cli.metrics.suite, and the numbers that each of them gives.
+# The metrics of gan-eval: functions of gan_cli.metrics.suite, and the numbers that each function gives.
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "frechet": ("frechet",),
     "kid": ("kid",),
@@ -20,7 +20,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "memorisation": ("copying",),
 }
 
-# Scores of a run that is going on, and how each is shown; None for one that is in the files alone.
+# Scores during a run, and how each is shown; None for a score that is only in the files.
 SCORES: Mapping[str, str | None] = {
     "missed": None,
     "frechet": "Fréchet {:.1f}",
@@ -34,7 +34,7 @@ SCORES: Mapping[str, str | None] = {
     "high_quality": "high quality {:.1%}",
 }
 
-# The terms of the games in this package, and how each is shown; None for one that is in the files alone.
+# The terms of this package's games, and how each is shown; None for a term that is only in the files.
 TERMS: Mapping[str, str | None] = {
     "loss_d": "loss_d {:.2f}",
     "loss_g": "loss_g {:.2f}",
@@ -44,19 +44,19 @@ TERMS: Mapping[str, str | None] = {
     "penalty": None,
 }
 
-# What is in records besides.
+# The other entries of a record.
 CLOCKS = frozenset({"step", "images", "seconds", "time"})
 
 
 def sorted_terms(means: Mapping[str, float]) -> dict[str, float]:
-    """``means`` of terms in the order of a record: those of this package's games as they stand in :data:`TERMS`."""
+    """``means`` of terms in the order of a record: first the terms in :data:`TERMS`, in that order, then the others."""
     return {**{name: means[name] for name in TERMS if name in means}, **means}
 
 
 def format_record(record: Mapping[str, float]) -> str:
-    """A record in words: ``2,310 images/s, loss_d 1.21, loss_g 0.93, D(x) 0.58, D(G(z)) 0.41``, its scores if any.
+    """A record in words: ``2,310 images/s, loss_d 1.21, loss_g 0.93, D(x) 0.58, D(G(z)) 0.41``, then any scores.
 
-    Terms of a game of one's own, and scores of one's own, come last, by their names.
+    Terms and scores that the user defined come last, under their own names.
     """
     parts = [f"{record['images_per_second']:,.0f} images/s"] if "images_per_second" in record else []
     known = {**TERMS, **SCORES}
@@ -67,7 +67,7 @@ def format_record(record: Mapping[str, float]) -> str:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """``names`` of a record, without the clocks, in the order of a table: scores, V(D, G), terms, speed."""
+    """``names`` of a record, without :data:`CLOCKS`, in the order of a table: scores, V(D, G), terms, speed."""
     first = [*SCORES, "value", *TERMS]
     wanted = [name for name in dict.fromkeys(names) if name not in CLOCKS and name != "images_per_second"]
     ranked = sorted(wanted, key=lambda name: first.index(name) if name in first else len(first))
@@ -75,6 +75,6 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def own_terms(names: Iterable[str]) -> list[str]:
-    """Those of the ``names`` of a record that are neither a score nor a term of this package's games."""
+    """The ``names`` of a record that this package does not know: terms and scores that the user defined."""
     known = {*SCORES, *TERMS, *CLOCKS, "images_per_second"}
     return [name for name in dict.fromkeys(names) if name not in known]

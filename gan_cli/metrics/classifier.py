@@ -1,4 +1,4 @@
-"""The digit classifier whose features MNIST samples are judged by. Trained by ``scripts/train_classifier.py``."""
+"""The digit classifier whose features the metrics use on MNIST. ``scripts/train_classifier.py`` trains it."""
 
 from pathlib import Path
 

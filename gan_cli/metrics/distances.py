@@ -1,4 +1,4 @@
-"""Distances between all pairs of two sets of points, in blocks, so that memory stays bounded."""
+"""Distances between all pairs of points from two sets, in blocks, so that memory stays bounded."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,8 @@ BLOCK = 2**24  # distances held at a time
 def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     """``|a_i - b_j|^2`` of points ``[N, D]`` and ``[M, D]``, at least 0, as blocks of rows ``[<= N, M]`` in order.
 
-    By one matrix product a block, in the points' precision; about the mean of b, since little is then lost to rounding.
+    Each block is one matrix product in the points' precision. Both sets are first shifted by the mean of b, which keeps
+    rounding errors small.
     """
     centre = b.mean(dim=0)
     b = b - centre
@@ -22,9 +23,9 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 
 
 def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """How far each of the points a ``[N, D]`` is from its nearest of b ``[M, D]``, and which that is: both ``[N]``.
+    """For each point of a ``[N, D]``: the distance to the nearest point of b ``[M, D]``, and its index; both ``[N]``.
 
-    Of equally near ones, the first. Bytes are measured as float32; b is converted in parts.
+    Of several equally near points the first counts. Bytes are converted to float32, b in parts.
     """
     queries = a if a.is_floating_point() else a.float()
     best = queries.new_full((len(a),), torch.inf)
@@ -40,7 +41,9 @@ def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def without_self(block: Tensor, start: int) -> Tensor:
-    """Rows ``start`` onwards of a set's distances to itself, with each point infinitely far from itself; in place."""
+    """Set each point's distance to itself to infinity, in place. ``block`` has rows ``start`` onwards of a set's
+    distances to itself.
+    """
     rows = torch.arange(len(block), device=block.device)
     block[rows, start + rows] = torch.inf
     return block

@@ -1,4 +1,4 @@
-"""What looks at images in our place: networks whose features, and classes, the metrics compare."""
+"""Feature extractors: networks whose features and class predictions the metrics compare."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ from gan_cli.metrics import classifier, inception
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network that maps uint8 images to features ``[N, F]`` and, where it can, features to class logits ``[N, C]``.
+    """A network that maps uint8 images to features ``[N, F]``, and features to class logits ``[N, C]`` if it can.
 
-    ``name`` and ``sha256`` (of its weights' file) say which: figures of two extractors do not compare.
+    ``name`` and ``sha256`` (of the file of weights) identify it: numbers from two extractors are not comparable.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Extractor:
     def features(self, images: Tensor, batch_size: int = 256, what: str | None = None) -> Tensor:
         """The float32 features of uint8 images ``[N, C, H, W]``, on the CPU, ``batch_size`` at a time.
 
-        A bar on the terminal says ``what`` they are of; there is none without it.
+        With ``what``, the images' name, a progress bar is shown.
         """
         hidden = None if what else True  # None: hidden only where standard error is no terminal
         batches = tqdm(images.split(batch_size), f"features of {what}", leave=False, disable=hidden)
@@ -38,7 +38,8 @@ class Extractor:
 
     @torch.inference_mode()
     def labels(self, images: Tensor) -> Tensor:
-        """The likeliest class of each of the uint8 images ``[N, C, H, W]``, int64 ``[N]``; of one that can classify."""
+        """The likeliest class of each uint8 image ``[N, C, H, W]``, int64 ``[N]``. Needs an extractor that classifies.
+        """
         assert self.classify is not None
         return self.classify(self.embed(images)).argmax(dim=1)
 
@@ -46,10 +47,10 @@ class Extractor:
 def extractor_for(
     image_shape: tuple[int, int, int], device: torch.device, class_names: Sequence[str] = ()
 ) -> Extractor:
-    """What judges images of this shape: the digit classifier for grey ones (at 28x28), Inception for colour.
+    """The extractor for images of this shape: the digit classifier (at 28x28) for grey, Inception for colour.
 
-    The ``class_names`` of stacked digits have each channel judged as a digit. UserError where Inception isn't
-    installed, or its weights can't be had.
+    If ``class_names`` are those of stacked digits, the digit classifier judges each channel. UserError if Inception
+    isn't installed or its weights can't be downloaded.
     """
     if image_shape[0] == 1 or tuple(class_names) == STACKS:
         return _of_digits(device)
@@ -59,9 +60,10 @@ def extractor_for(
 
 
 def _of_digits(device: torch.device) -> Extractor:
-    """The digit classifier on each channel: features of all, one after the other, and the logits of all combinations.
+    """The digit classifier on each channel: all channels' features concatenated, and logits of all combinations.
 
-    The logit of (r, g, b), at ``100 r + 10 g + b``, is the sum of the digits': as probabilities, their product.
+    The logit of (r, g, b), at ``100 r + 10 g + b``, is the sum of the three digits' logits. The probability of a
+    combination is thus the product of the digits' probabilities.
     """
     digits = classifier.load_classifier().to(device)
 

@@ -7,14 +7,14 @@ from torch import Tensor
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))`` of two sets of features ``[N, F]`` and ``[M, F]``, at least 0.
 
-    Means m and covariances C (n - 1) in float64. At small N or M it is biased upwards: never compare across different
-    numbers of samples, nor across feature extractors.
+    The means m and covariances C (divisor n - 1) are float64. The distance is biased upwards at small N or M. Compare
+    only distances with the same numbers of samples and the same feature extractor.
     """
     real, fake = real.double(), fake.double()
     mean_term = (real.mean(dim=0) - fake.mean(dim=0)).square().sum()
     c_real, c_fake = torch.cov(real.T), torch.cov(fake.T)
-    # C C' is similar to the symmetric R C' R with R = C^(1/2): the trace of its root is the sum of the roots of the
-    # latter's eigenvalues, with no root of a non-symmetric matrix to take.
+    # C C' is similar to the symmetric matrix R C' R with R = C^(1/2), so both have the same eigenvalues. The trace of
+    # the root of C C' is the sum of the roots of these eigenvalues; no root of a non-symmetric matrix is needed.
     values, vectors = torch.linalg.eigh(c_real)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ c_fake @ root).clamp(min=0).sqrt().sum()

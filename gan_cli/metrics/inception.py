@@ -1,4 +1,4 @@
-"""Inception-v3 features for colour images, through torch-fidelity: an extra, ``pip install gan-cli[fid]``."""
+"""Inception-v3 features for colour images, through torch-fidelity. It is optional: ``pip install gan-cli[fid]``."""
 
 import pickle
 from pathlib import Path
@@ -15,8 +15,9 @@ SHA256_PREFIX = "6726825d"  # of the weights, in their file's name
 def load_inception() -> tuple[nn.Module, Path]:
     """The network of the TensorFlow FID (Heusel et al. 2017), in eval mode, and the file of its weights.
 
-    It maps uint8 images ``[N, 3, H, W]`` to a tuple of one: their pooled features, float32 ``[N, 2048]``. The weights
-    are downloaded once. UserError where torch-fidelity is not installed or they can't be had.
+    The network maps uint8 images ``[N, 3, H, W]`` to a tuple of one element: their pooled features, float32
+    ``[N, 2048]``. The weights are downloaded once. UserError if torch-fidelity is not installed or the weights can't be
+    downloaded.
     """
     try:
         from torch_fidelity import feature_extractor_inceptionv3 as fidelity
@@ -32,7 +33,7 @@ def load_inception() -> tuple[nn.Module, Path]:
             path.parent,
         )
     try:
-        torch.load(path, weights_only=True)  # torch-fidelity reads it without that: so nothing but tensors may be in it
+        torch.load(path, weights_only=True)  # a check: torch-fidelity itself loads without weights_only
         return fidelity.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path)), path
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{path} is not Inception's weights ({one_line(error)}); remove it and run again") from error

@@ -9,9 +9,9 @@ from gan_cli.metrics.mean_std import mean_std
 def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:
     """``exp(E_x KL(p(y|x) || p(y)))`` of class probabilities ``[N, C]``: mean and standard deviation over ``splits``.
 
-    Salimans et al. 2016 (arXiv 1606.03498), section 4. From 1, where every sample gets the same answer, to C, where
-    answers are sure and classes equally frequent. The real data are not looked at; figures of different classifiers, N
-    or splits do not compare.
+    Salimans et al. 2016 (arXiv 1606.03498), section 4. The score is 1 if every sample gets the same prediction. It is C
+    if all predictions are certain and all classes equally frequent. The score ignores the real data. Scores with
+    different classifiers, N or splits are not comparable.
     """
     scores = []
     for part in probabilities.double().tensor_split(splits):

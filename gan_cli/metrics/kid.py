@@ -14,8 +14,8 @@ def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
 def squared_mmd(x: Tensor, y: Tensor) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy under :func:`cubic_kernel`.
 
-    Gretton et al. 2012 (JMLR 13), equation 3: for two or more features each, 0 on average for equal distributions, and
-    so at times below it.
+    Gretton et al. 2012 (JMLR 13), equation 3. Each set needs at least two features. For equal distributions the
+    estimate is 0 on average, so it is sometimes negative.
     """
     n, m = len(x), len(y)
     within_x, within_y, between = cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y)
@@ -29,8 +29,8 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Mean and standard deviation of :func:`squared_mmd` over random subsets of features ``[N, D]`` and ``[M, D]``.
 
-    Without bias at any number of samples, unlike the Fréchet distance. Subsets are drawn without replacement, by
-    ``seed``, and of no more than N or M features; in float64.
+    The estimate is unbiased at any number of samples, unlike the Fréchet distance. ``seed`` decides the subsets. Each
+    subset is drawn without replacement and has at most min(N, M) features. All computations are in float64.
     """
     rng = torch.Generator().manual_seed(seed)
     size = min(subset_size, len(real), len(fake))

@@ -1,4 +1,4 @@
-"""What the metrics of gan-eval look at, and the number that each gives, with where it is from."""
+"""The input of gan-eval's metrics, and their output: a number with its origin."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,19 +12,20 @@ from gan_cli.data import Dataset
 from gan_cli.errors import UserError
 from gan_cli.metrics.extractor import Extractor, extractor_for
 
-FEWEST = 16  # images on either side: neighbours, subsets and halves need some
+FEWEST = 16  # least number of real and of generated images: neighbours, subsets and halves need several
 
 
 class Inapplicable(UserError):
-    """A metric has no meaning for these data, or what it needs isn't here: it is skipped, and the line says why."""
+    """A metric has no meaning for these data, or lacks what it needs. It is skipped, and the message gives the reason.
+    """
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measured number, what real data get in the samples' place, and what it was measured with.
+    """A measured ``value``, how it was measured, and ``real_data``: the value for real data in place of the samples.
 
-    ``n_real`` images of ``split`` were compared with ``n_fake`` samples, by features or, without an extractor, by
-    pixels.
+    ``n_real`` images of ``split`` were compared with ``n_fake`` samples, by the extractor's features, or by pixels if
+    there is no extractor.
     """
 
     value: float
@@ -38,11 +39,12 @@ class Measurement:
 
 
 class Data:
-    """What the metrics look at. Samples and features are made once, when the first metric asks for them.
+    """The input of the metrics. Samples and features are computed once, when the first metric needs them.
 
-    ``train`` is all the training data, ``validation`` what a limit kept out of it, ``fresh`` n of the held-out images
-    (all, if they are fewer), ``fake`` the n samples, ``labels`` the classes that a conditional generator was asked for.
-    Raises Inapplicable where there is no held-out data, no extractor, or no classifier that knows the classes.
+    ``train`` is all the training data. ``validation`` is the part that a limit kept out of the training data. ``fresh``
+    is n of the held-out images (all, if there are fewer). ``fake`` is the n samples. ``labels`` are the classes given
+    to a conditional generator. An attribute raises Inapplicable if its held-out data, its extractor or a classifier of
+    the classes is missing.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Data:
         try:
             return extractor_for(self.train.image_shape, self._device, self.train.class_names)
         except UserError as error:
-            return Inapplicable(str(error))  # kept: a download isn't tried again for every metric
+            return Inapplicable(str(error))  # cached, so that a failed download is not repeated for every metric
 
     @property
     def extractor(self) -> Extractor:
@@ -93,7 +95,7 @@ class Data:
 
     @cached_property
     def some_train_features(self) -> Tensor:
-        """Of n training images."""
+        """The features of n training images."""
         return self._some(self.train_features)
 
     @cached_property
@@ -106,7 +108,8 @@ class Data:
 
     @cached_property
     def classify(self) -> Callable[[Tensor], Tensor]:
-        """Features -> class logits; Inapplicable unless the classifier names nine in ten of the training data right."""
+        """Features -> class logits. Inapplicable unless the classifier is right on at least 90% of the training data.
+        """
         if self.extractor.classify is None or self.train.labels is None:
             raise Inapplicable("needs labelled data, and a classifier for them")
         classify = torch.inference_mode()(self.extractor.classify)
@@ -116,7 +119,8 @@ class Data:
         return classify
 
     def compared(self) -> tuple[Tensor, Tensor, Extractor | None]:
-        """As many held-out as generated rows for a two-sample test: features, or pixels where there is no extractor."""
+        """Held-out and generated rows for a two-sample test, the same number: features, or pixels without an extractor.
+        """
         m = min(len(self.fresh), self.n)
         try:
             return self.fresh_features[:m], self.fake_features[:m], self.extractor
@@ -124,11 +128,11 @@ class Data:
             return unit_pixels(self.fresh[:m]), unit_pixels(self.fake[:m]), None
 
     def with_real(self, measure: Callable[[Tensor], Any]) -> tuple[Any, Any]:
-        """``measure`` of the samples' features, and of the held-out data's: None where there are none."""
+        """``measure`` of the samples' features and of the held-out data's; the latter is None without held-out data."""
         return measure(self.fake_features), None if self._held_out is None else measure(self.fresh_features)
 
     def against_train(self, value: float, **more: Any) -> Measurement:
-        """A number by features, of all the training images and the samples where ``more`` doesn't say otherwise."""
+        """A number by features of all training images and of the samples; ``more`` overrides single fields."""
         about = {"n_fake": self.n, "n_real": len(self.train), "split": "train", "extractor": self.extractor}
         return Measurement(value, **{**about, **more})
 

@@ -1,4 +1,4 @@
-"""Whether samples are copies of training images: nearer to them than fresh data are."""
+"""Memorisation: whether samples are nearer to the training images than held-out data are."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,9 @@ from gan_cli.metrics.distances import nearest
 def copying(train: Tensor, held_out: Tensor, fake: Tensor) -> float:
     """The probability that a sample is nearer to the training set than a held-out point is; ties count half.
 
-    ``[N, D]`` each, float or bytes. The statistic of Meehan et al. 2020 (arXiv 2004.05675), U over the number of pairs:
-    1/2 for samples as fresh as held-out data, 1 for copies; below 1/2 for samples far from all data.
+    Each input is ``[N, D]``, float or bytes. This is the statistic U of Meehan et al. 2020 (arXiv 2004.05675) over the
+    number of pairs. It is 1/2 if samples are as new as held-out data, 1 for copies of training images, and below 1/2
+    for samples far from all data.
     """
     of_held_out = nearest(held_out, train)[0].sort().values
     of_fake = nearest(fake, train)[0]

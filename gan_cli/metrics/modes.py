@@ -1,4 +1,4 @@
-"""Mode counts: by a classifier's labels for images, by known centres for mixtures in the plane."""
+"""Mode counts: for images by a classifier's labels, for mixtures in the plane by their known centres."""
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ def label_shares(labels: Tensor, classes: int) -> Tensor:
 def class_shares(dataset: Dataset) -> Tensor:
     """p_data of the classes: the shares of a dataset's labels.
 
-    Those of stacked digits are products of three digits' shares, as these are drawn independently: exact, where the
-    counts of n stacks in 1000 classes would add about 1000 / 2n nats to every divergence from them.
+    For stacked digits, a class's share is the product of its three digits' shares, because the digits are drawn
+    independently. These products are exact. Counts of n stacks in 1000 classes would instead add about 1000 / 2n nats
+    to every divergence from them.
     """
     labels = torch.as_tensor(dataset.labels)
     if dataset.class_names != STACKS:
@@ -26,22 +27,22 @@ def class_shares(dataset: Dataset) -> Tensor:
 
 
 def label_modes(labels: Tensor, p: Tensor) -> tuple[int, float]:
-    """How many classes the samples' ``labels`` ``[N]`` hit, and the reverse KL in nats of their shares from the data's.
+    """The number of classes among the samples' ``labels`` ``[N]``, and the reverse KL in nats from the data's shares.
 
-    ``sum_y q(y) log(q(y) / p(y))`` with q the samples' shares and ``p`` the data's, ``[classes]``: from 0 up, infinite
-    where samples fall into a class without data. A perfect sampler gets about ``(classes - 1) / 2N``. As on Stacked
-    MNIST, with N = 26,000, in Srivastava et al. 2017 (VEEGAN, arXiv 1705.07761) and Lin et al. 2018 (PacGAN, arXiv
-    1712.04086).
+    The KL is ``sum_y q(y) log(q(y) / p(y))`` with q the samples' shares and ``p`` the data's, ``[classes]``. It is at
+    least 0, and infinite if samples fall into a class without data. A perfect sampler gets about
+    ``(classes - 1) / 2N``. Srivastava et al. 2017 (VEEGAN, arXiv 1705.07761) and Lin et al. 2018 (PacGAN, arXiv
+    1712.04086) use both numbers on Stacked MNIST, with N = 26,000.
     """
     q = label_shares(labels, len(p))
     return int((q > 0).sum()), (torch.xlogy(q, q) - torch.xlogy(q, p)).sum().item()
 
 
 def modes(samples: Tensor, centres: Tensor, sigma: float) -> tuple[int, float]:
-    """How many of the ``centres`` ``[K, D]`` have a sample within 3 sigma, and the share of samples ``[N, D]`` that do.
+    """How many ``centres`` ``[K, D]`` have a sample within 3 sigma; the share of samples ``[N, D]`` so near a centre.
 
-    The protocol of Lin et al. 2018 (PacGAN, arXiv 1712.04086), section 4.1, for mixtures of isotropic Gaussians. A
-    perfect generator in the plane has a share of 1 - exp(-9/2) = 98.9% of high quality.
+    The protocol of Lin et al. 2018 (PacGAN, arXiv 1712.04086), section 4.1, for mixtures of isotropic Gaussians. The
+    paper calls samples near a centre high quality. A perfect generator in the plane has 1 - exp(-9/2) = 98.9% of them.
     """
     near = torch.cdist(samples.double(), centres.double()) <= 3 * sigma
     return int(near.any(dim=0).sum()), near.any(dim=1).double().mean().item()

@@ -1,7 +1,7 @@
 """The Parzen-window log-likelihood of Goodfellow et al. 2014, Table 1.
 
-Theis et al. 2016 (arXiv 1511.01844), section 3.2, show how little it says: by it, k-means centres of the training data
-beat the data themselves. It is here to stand beside the paper's figures.
+The metric says little about sample quality: k-means centres of the training data score higher than the data themselves
+(Theis et al. 2016, arXiv 1511.01844, section 3.2). It is here for comparison with the numbers in the paper.
 """
 
 import math
@@ -17,7 +17,7 @@ SIGMAS = torch.logspace(-1, 0, 10, dtype=torch.float64)  # the authors' grid (go
 
 
 class Parzen(NamedTuple):
-    """The mean log-likelihood of the test points in nats, its standard error over them, and the window's sigma."""
+    """The mean log-likelihood of the test points in nats, its standard error over these points, and sigma."""
 
     mean: float
     standard_error: float
@@ -27,7 +27,7 @@ class Parzen(NamedTuple):
 def log_likelihoods(points: Tensor, centres: Tensor, sigmas: Tensor) -> Tensor:
     """``log(1/M sum_i N(x; c_i, sigma^2 I))`` in nats: points ``[N, D]``, centres ``[M, D]``, S sigmas -> ``[N, S]``.
 
-    Distances in the points' precision, all else in float64, by log-sum-exp.
+    Distances are in the points' precision. The rest is in float64, by log-sum-exp.
     """
     m, d = centres.shape
     rows = []
@@ -38,9 +38,9 @@ def log_likelihoods(points: Tensor, centres: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def parzen_window(samples: Tensor, validation: Tensor, test: Tensor, sigmas: Tensor = SIGMAS) -> Parzen:
-    """The log-likelihood of ``test`` under a Gaussian of one width round each sample; pixels in [0, 1], ``[N, D]``.
+    """The log-likelihood of ``test`` under equal Gaussians around all samples; pixels in [0, 1], ``[N, D]``.
 
-    As Goodfellow et al. 2014 (section 5) measured it: sigma is the one of ``sigmas`` with the highest mean
+    The method is that of Goodfellow et al. 2014, section 5: sigma is the value in ``sigmas`` with the highest mean
     log-likelihood on ``validation``.
     """
     sigma = sigmas[log_likelihoods(validation, samples, sigmas).mean(dim=0).argmax()]

@@ -1,4 +1,4 @@
-"""How good a generator is, while it trains and after: scores by name, of which the first is the lower, the better."""
+"""Scores of a generator, during and after training: a dict by name. A lower value of the first score is better."""
 
 from collections.abc import Callable
 
@@ -20,9 +20,9 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 
 def scores(dataset: Dataset | Points, discriminator: nn.Module, noise: Noise, conditional: bool = False) -> Evaluate:
-    """What tells how good a generator for such data is, a function of the generator. UserError where nothing does.
+    """The function: generator -> scores, that suits ``dataset``. UserError if there is no score for such data.
 
-    A ``conditional`` generator is asked for each class as often as the data have it.
+    A ``conditional`` generator gets labels drawn from those of the data.
     """
     known = dataset.labels if conditional else None
     if isinstance(dataset, Dataset) and dataset.class_names == STACKS:
@@ -39,9 +39,10 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, noise: Noise, co
 def digit_scores(real: Tensor, noise: Noise, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``frechet``, ``precision``, ``recall``, by the shipped digit classifier's 128 features.
 
-    ``real`` are all the images to compare with, uint8 ``[N, 1, 28, 28]``; their features are taken once, here. The
-    ``n`` samples are those of seed 0; precision and recall (k = 3) compare them with ``n`` of the real. UserError for
-    images of another shape, which the classifier can't judge. ``known`` labels are drawn from for a conditional one.
+    ``real`` are all the images to compare with, uint8 ``[N, 1, 28, 28]``. Their features are computed once, here. The
+    ``n`` samples are those of seed 0. Precision and recall (k = 3) compare the samples with ``n`` real images. A
+    conditional generator gets labels drawn from ``known``. UserError for images of another shape, which the classifier
+    can't judge.
     """
     if tuple(real.shape[1:]) != (1, 28, 28):
         raise UserError(
@@ -63,8 +64,8 @@ def digit_scores(real: Tensor, noise: Noise, known: Tensor | None = None, n: int
 def stack_modes(dataset: Dataset, noise: Noise, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
     """A function: generator -> ``class_kl``, in nats, and ``classes_hit`` of 1000, for stacked digits.
 
-    Of ``n`` samples of seed 0, each channel named by the shipped digit classifier; see :func:`label_modes`. A perfect
-    sampler of 10,000 has a KL of about 0.05.
+    The shipped digit classifier labels each channel of the ``n`` samples of seed 0; see :func:`label_modes`. A perfect
+    sampler gets a KL of about 0.05 with 10,000 samples.
     """
     extractor = extractor_for(dataset.image_shape, torch.device("cpu"), dataset.class_names)
     shares, z = class_shares(dataset), latents(noise, n, seed=0)
@@ -81,7 +82,7 @@ def stack_modes(dataset: Dataset, noise: Noise, known: Tensor | None = None, n: 
 def divergence(mixture: Mixture, discriminator: nn.Module, prior: str) -> Evaluate:
     """A function: generator -> ``jsd``, in nats, and ``d_error``, the ``discriminator``'s largest distance from 1/2.
 
-    For data, and a latent, of one dimension; see :class:`gan_cli.metrics.theory.Curves`.
+    The data and the latent must have one dimension; see :class:`gan_cli.metrics.theory.Curves`.
     """
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
@@ -94,7 +95,8 @@ def divergence(mixture: Mixture, discriminator: nn.Module, prior: str) -> Evalua
 def mode_counts(mixture: Mixture, noise: Noise, n: int = 2500) -> Evaluate:
     """A function: generator -> ``missed``, ``modes``, ``high_quality``, for mixtures of one std: see :func:`modes`.
 
-    Of ``n`` samples of seed 0. ``missed`` are the modes without a sample, and the share of samples without a mode.
+    The scores are of ``n`` samples of seed 0. ``missed`` is the number of modes without a sample, plus the share of
+    samples without a mode.
     """
     z = latents(noise, n, seed=0)
 

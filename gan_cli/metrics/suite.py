@@ -1,6 +1,6 @@
-"""The suite of gan-eval: one function a family of metrics, from the data to the numbers that the family gives.
+"""The suite of gan-eval: one function per family of metrics. Each maps the data to the numbers of its family.
 
-The names of the functions are those of :data:`gan_cli.metrics.catalogue.FAMILIES`.
+The functions have the names in :data:`gan_cli.metrics.catalogue.FAMILIES`.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ def density_coverage(data: Data) -> dict[str, Measurement]:
 def _pair(
     data: Data, measure: Callable[..., tuple[float, float]], names: tuple[str, str], k: int
 ) -> dict[str, Measurement]:
-    """The two numbers of a ``measure`` by k neighbours, of as many training images as samples."""
+    """The two numbers of a ``measure`` with k neighbours. It compares the n samples with n training images."""
     train = data.some_train_features
     values, real = data.with_real(lambda fake: measure(train, fake, k=k))
     return {
@@ -76,7 +76,7 @@ def modes(data: Data) -> dict[str, Measurement]:
 
 
 def label_accuracy(data: Data) -> dict[str, Measurement]:
-    """How many samples of a conditional generator the classifier takes for the class that was asked for."""
+    """The share of a conditional generator's samples that the classifier assigns to their label."""
     if data.labels is None:
         raise Inapplicable("needs a conditional generator")
     value = (data.classify(data.fake_features).argmax(dim=1).cpu() == data.labels).double().mean().item()
@@ -85,8 +85,8 @@ def label_accuracy(data: Data) -> dict[str, Measurement]:
 
 def parzen(data: Data) -> dict[str, Measurement]:
     test = unit_pixels(data.held_out.images)
-    # Of MNIST's 60,000 the paper trains on 50,000 and chooses sigma on the first 1,000 of the others; where a run was
-    # trained on all, sigma is chosen on the same images, which it has seen.
+    # The paper trains on 50,000 of MNIST's 60,000 images and chooses sigma on the first 1,000 of the others. A run on
+    # all 60,000 images chooses sigma on the same 1,000, although it was trained on them.
     others = data.validation.images if data.validation else data.train.images[len(data.train) * 5 // 6 :]
     validation = unit_pixels(others[:VALIDATION])
     found = parzen_window(unit_pixels(data.fake), validation, test)
@@ -130,7 +130,7 @@ METRICS: dict[str, Callable[[Data], dict[str, Measurement]]] = {name: globals()[
 
 
 def measure(data: Data, names: Sequence[str]) -> tuple[dict[str, Measurement], list[str]]:
-    """What the metrics ``names`` give, and a line for each reason why some of them don't apply."""
+    """The numbers of the metrics ``names``, and one line per reason for which metrics were skipped."""
     measured: dict[str, Measurement] = {}
     skipped: dict[str, list[str]] = {}
     bar = tqdm(names, leave=False, disable=None)

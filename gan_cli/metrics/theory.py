@@ -1,4 +1,4 @@
-"""Goodfellow et al. 2014, sections 3 and 4, in numbers: p_data, p_g, D and what the theory says of them, on a line."""
+"""Goodfellow et al. 2014, sections 3 and 4, in numbers: p_data, p_g, D and their theory, for data of one dimension."""
 
 from typing import NamedTuple
 
@@ -15,9 +15,10 @@ INTERVALS = 4000  # of the latent
 
 
 class Curves(NamedTuple):
-    """What Figure 1 shows, over equal bins of the line: their middles ``x``, probabilities and logits, float64 ``[B]``.
+    """The curves of Figure 1 over equal bins of the line: the bins' middles ``x``, probabilities, logits: float64 [B].
 
-    ``data`` and ``generated`` are the probabilities of the bins; of what is generated, ``outside`` lies in none.
+    ``data`` and ``generated`` are the probabilities of the bins. ``outside`` is the generated probability outside all
+    bins.
     """
 
     x: Tensor
@@ -28,7 +29,7 @@ class Curves(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Of a bin: a probability divided by it is a density."""
+        """The width of a bin: a bin's probability divided by its width is a density."""
         return float(self.x[1] - self.x[0])
 
     @property
@@ -44,27 +45,27 @@ class Curves(NamedTuple):
 
     @property
     def value(self) -> float:
-        """V(D, G) of equation 1, by summing over the bins."""
+        """V(D, G) of equation 1, as a sum over the bins."""
         return float((self.data * logsigmoid(self.logits) + self.generated * logsigmoid(-self.logits)).sum())
 
     @property
     def d_error(self) -> float:
-        """The largest |D(x) - 1/2| on the data's support: the fewest bins that hold 99% of the data."""
+        """The largest |D(x) - 1/2| on the data's support, that is, on the fewest bins that contain 99% of the data."""
         density, order = self.data.sort(descending=True)
         support = order[density.cumsum(0) - density < 0.99]
         return float((self.logits[support].sigmoid() - 0.5).abs().max())
 
 
 def optimal_discriminator(p_data: Tensor, p_g: Tensor) -> Tensor:
-    """D*(x) = p_data(x) / (p_data(x) + p_g(x)), and not a number where both are 0: Goodfellow et al. 2014, equation 2.
+    """D*(x) = p_data(x) / (p_data(x) + p_g(x)); NaN where both are 0. Goodfellow et al. 2014, equation 2.
 
-    Of densities, or of the probabilities of equal bins.
+    The inputs are densities, or the probabilities of equal bins.
     """
     return p_data / (p_data + p_g)
 
 
 def jensen_shannon(p: Tensor, q: Tensor) -> float:
-    """JSD(p, q) in nats, of probabilities ``[B]`` of sum 1: from 0, where they are the same, to log 2.
+    """JSD(p, q) in nats, of probabilities ``[B]`` of sum 1: from 0 (p = q) to log 2.
 
     With D at D*, V(D, G) = -log 4 + 2 JSD(p_data, p_g): Goodfellow et al. 2014, Theorem 1.
     """
@@ -73,10 +74,11 @@ def jensen_shannon(p: Tensor, q: Tensor) -> float:
 
 
 def pushforward(generator: nn.Module, prior: str, edges: Tensor) -> tuple[Tensor, Tensor]:
-    """What a generator of one latent and one output makes of its prior: probabilities of the bins between ``edges``.
+    """The distribution of a generator's output, for a latent and an output of one dimension: the probabilities of the
+    bins between ``edges``, float64 ``[B]``, and the probability outside all bins.
 
-    By the change of variables: the latent's line is cut into intervals of equal probability, each spread evenly between
-    the outputs of its ends. No sampling, so no noise. Gives float64 ``[B]``, and what lies outside of all bins.
+    The method is the change of variables. The latent's line is cut into intervals of equal probability. Each interval's
+    probability is spread evenly between the outputs at its two ends. Nothing is sampled, so the result has no noise.
     """
     x = generate_points(generator, quantiles(prior, INTERVALS), batch_size=INTERVALS).double().squeeze(1)
     low, high = torch.minimum(x[:-1], x[1:]), torch.maximum(x[:-1], x[1:])
@@ -86,14 +88,14 @@ def pushforward(generator: nn.Module, prior: str, edges: Tensor) -> tuple[Tensor
 
 
 def span(mixture: Mixture) -> tuple[float, float]:
-    """The part of the line that Figure 1 shows: the data, and four stds on either side."""
+    """The part of the line in Figure 1: the means of the mixture and four stds on either side."""
     means = mixture.means.squeeze(1)
     return float((means - 4 * mixture.stds).min()), float((means + 4 * mixture.stds).max())
 
 
 @torch.inference_mode()
 def curves(mixture: Mixture, generator: nn.Module, discriminator: nn.Module, prior: str) -> Curves:
-    """All the curves of Figure 1 of two networks for points of one dimension, with a latent of one dimension."""
+    """The curves of Figure 1 for two networks, whose points and latents have one dimension."""
     edges = torch.linspace(*span(mixture), BINS + 1, dtype=torch.float64)
     x = (edges[1:] + edges[:-1]) / 2
     data = mixture.density(x[:, None])

@@ -1,4 +1,4 @@
-"""Two-sample tests: can anything tell the samples from data? Accuracy 1/2 is what a perfect generator gets."""
+"""Two-sample tests: how well samples can be told from real data. A perfect generator gets the accuracy 1/2."""
 
 import math
 from typing import NamedTuple
@@ -12,7 +12,7 @@ WIDTH, STEPS, BATCH = 64, 1000, 256
 
 
 class TwoSampleTest(NamedTuple):
-    """Held-out accuracy, how far from 1/2 it may be by chance (1.96 standard deviations), p-value, size of the test."""
+    """Held-out accuracy, its margin around 1/2 by chance (1.96 standard deviations), p-value, number of test rows."""
 
     accuracy: float
     margin: float
@@ -23,10 +23,10 @@ class TwoSampleTest(NamedTuple):
 def classifier_two_sample_test(real: Tensor, fake: Tensor, seed: int = 0) -> TwoSampleTest:
     """C2ST: the held-out accuracy of a small network trained to tell real from fake rows, ``[N, D]`` and ``[M, D]``.
 
-    Lopez-Paz & Oquab 2017 (arXiv 1610.06545), sections 3 and 3.1. Half of each set, as many of one as of the other,
-    trains an MLP with one hidden layer of 64 ReLUs (Adam, 1,000 steps of 256); the other halves test it. Were the
-    distributions the same, the accuracy would be N(1/2, 1 / (4 n_test)): the p-value is one-sided. 1: told apart at
-    every turn.
+    Lopez-Paz & Oquab 2017 (arXiv 1610.06545), sections 3 and 3.1. Both sets are cut to the same size. Half of each set
+    trains an MLP with one hidden layer of 64 ReLUs (Adam, 1,000 steps of 256); the other halves test it. If both
+    distributions are equal, the accuracy follows N(1/2, 1 / (4 n_test)). The p-value is one-sided. At accuracy 1 the
+    network recognises every row.
     """
     rng = torch.Generator().manual_seed(seed)
     n = min(len(real), len(fake)) // 2
@@ -34,7 +34,7 @@ def classifier_two_sample_test(real: Tensor, fake: Tensor, seed: int = 0) -> Two
     train, test = (torch.cat([part[half] for part in parts]) for half in (slice(n), slice(n, None)))
     scale, centre = torch.std_mean(train, dim=0, correction=0)
     train, test = ((x - centre) / scale.clamp(min=1e-6) for x in (train, test))
-    is_real = torch.arange(2 * n, device=train.device) < n  # of the rows of either
+    is_real = torch.arange(2 * n, device=train.device) < n  # for the rows of train and those of test
     network = _trained(train, is_real.float(), rng, seed)
     with torch.no_grad():
         accuracy = ((network(test)[:, 0] > 0) == is_real).double().mean().item()
@@ -60,7 +60,7 @@ def _trained(x: Tensor, y: Tensor, rng: torch.Generator, seed: int) -> nn.Module
 
 
 class NearestNeighbourTest(NamedTuple):
-    """The leave-one-out accuracy over all rows, over the real ones, and over the fake ones."""
+    """The leave-one-out accuracy over all rows, over the real rows, and over the fake rows."""
 
     accuracy: float
     real: float
@@ -68,11 +68,11 @@ class NearestNeighbourTest(NamedTuple):
 
 
 def nearest_neighbour_test(real: Tensor, fake: Tensor) -> NearestNeighbourTest:
-    """1-NN: how often a row's nearest other one, of both sets together, is from its own set. ``[N, D]`` each.
+    """1-NN: how often a row's nearest neighbour in both sets together is from the row's own set; ``[N, D]`` each.
 
-    Xu et al. 2018 (arXiv 1806.07755), section 2. Near 1/2: as if from one distribution; 1: apart, or collapsed; below
-    1/2: each sample sits on a real row, which is memorised. The two accuracies apart tell which: real below fake where
-    samples huddle.
+    Xu et al. 2018 (arXiv 1806.07755), section 2. Near 1/2, both sets look like one distribution. At 1, they are apart,
+    or the samples have collapsed. Below 1/2, samples lie on real rows: they are memorised. If the samples have
+    collapsed, the accuracy over real rows is below that over fake rows.
     """
     if len(real) != len(fake):
         raise ValueError(f"both sets need the same size, not {len(real)} and {len(fake)}")

@@ -1,1 +1,1 @@
-"""The run folder: what lies where, checkpoints, records, and how files are written so that nothing is lost."""
+"""The run folder: its layout, checkpoints, records, and safe writing of files."""

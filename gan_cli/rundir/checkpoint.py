@@ -1,11 +1,11 @@
-"""Checkpoints: one safetensors file with everything a run needs to go on, bit for bit. Never pickle.
+"""Checkpoints: one safetensors file with the complete state of a run, bit for bit. Pickle is never used.
 
 Tensors: the weights and buffers of each network of the game, ``NETWORK.*`` (``generator.*``, ``discriminator.*`` and
 ``ema.*`` in an adversarial game); ``rng.*`` (states of the random generators); ``optimizer.SIDE.PARAMETER.NAME``
-(optimizer state); ``terms.*`` (sum and count of what the next tick will average). The metadata holds one JSON
+(optimizer state); ``terms.*`` (sum and count of each term that the next tick averages). The metadata holds one JSON
 document, ``gan_cli``: a digest of the whole file, the format version, the run's progress, the resolved configuration
-and the optimizers' settings. All of it is data: reading a checkpoint runs none of its words, and allocates no more
-than the file has.
+and the optimizers' settings. All of it is data: reading a checkpoint runs no code from it, and allocates no more
+memory than the file's size.
 """
 
 import dataclasses
@@ -30,17 +30,17 @@ from gan_cli.untrusted import safetensors_header
 
 FORMAT = 2
 PICKLED = {".pt", ".pth", ".pkl", ".ckpt", ".bin"}
-VALUE_LIMIT = 20_000  # in the metadata: configurations have a hundred, optimizers one for each parameter
+VALUE_LIMIT = 20_000  # values in the metadata; a configuration has a hundred, an optimizer one for each parameter
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: G steps done, training images drawn, seconds of training, and what became of it on the way.
+    """The progress of a run: generator steps done, training images drawn, seconds of training, rollback and best score.
 
-    ``lr_scale`` multiplies the learning rates: 1, and less once the run has gone back after a step that was not finite.
-    ``best`` is the lowest score so far, null before the first.
+    ``lr_scale`` multiplies the learning rates: it is 1, and less after a rollback from a non-finite step. ``best`` is
+    the lowest score so far, null before the first evaluation.
     """
 
     step: int = 0
@@ -52,7 +52,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint: where it is, the run's progress and configuration, the optimizers' settings, the shapes."""
+    """An opened checkpoint: its path, the run's progress and configuration, the optimizers' settings, the shapes."""
 
     path: Path
     progress: Progress
@@ -61,7 +61,7 @@ class Checkpoint:
     shapes: dict[str, tuple[int, ...]]
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors below ``name``, named by what follows it; the rest of the file isn't read."""
+        """The tensors whose names begin with ``name`` and a dot, keyed without this prefix. Others are not read."""
         prefix = f"{name}."
         try:
             with safe_open(self.path, "pt") as file:
@@ -70,7 +70,7 @@ class Checkpoint:
             raise UserError(f"{self.path} can't be read: {one_line(error)}") from error
 
     def shapes_of(self, name: str) -> dict[str, tuple[int, ...]]:
-        """The shapes of what :meth:`tensors` would give, without reading it."""
+        """The shapes of the tensors that :meth:`tensors` would return. No tensor is read."""
         prefix = f"{name}."
         return {key[len(prefix) :]: shape for key, shape in self.shapes.items() if key.startswith(prefix)}
 
@@ -88,15 +88,15 @@ def save(
 ) -> Path:
     """Write ``folder/<step>.safetensors`` and make ``last.safetensors`` the same file. Both appear whole or not at all.
 
-    Of the numbered files only the newest ``keep`` stay, if that is given; the ``best`` is kept under that name as well.
-    Raises TrainingDiverged, and writes nothing, if a tensor is not finite (``describe`` makes of its name what a person
-    reads); UserError if ``config`` is more than :func:`read` takes; OSError if the disk won't take it, with all that
-    was there as it was.
+    With ``keep``, only the newest ``keep`` numbered files stay. The ``best`` checkpoint is also kept under that name.
+    Raises TrainingDiverged, and writes nothing, if a tensor is non-finite (``describe`` turns its name into a readable
+    one). Raises UserError if ``config`` exceeds the limits of :func:`read`. Raises OSError if the disk refuses the
+    file; older files then stay unchanged.
     """
     for key, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise TrainingDiverged(f"step {progress.step:,}: no longer finite: {describe(key)}")
-    # Copies: safetensors takes contiguous tensors only, and none that share memory, as tied weights do.
+    # Copy, because safetensors takes contiguous tensors only, and refuses shared memory such as tied weights.
     copies = {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     metadata = {"gan_cli": _metadata(progress, config, param_groups or {})}
     content = safetensors_header.sealed(safetensors.torch.save(copies, metadata))
@@ -105,7 +105,7 @@ def save(
     files.link(path, layout.LAST)
     if best:
         files.link(path, layout.BEST)
-    # Later ones are damaged (the run would have gone on from them otherwise) and don't count.
+    # Later checkpoints are damaged, else the run would have resumed from one of them. They do not count.
     until_now = [other for other in layout.in_order(folder) if int(other.stem) <= progress.step]
     for old in until_now[keep:] if keep else []:
         old.unlink(missing_ok=True)
@@ -113,9 +113,9 @@ def save(
 
 
 def _metadata(progress: Progress, config: Mapping[str, Any], param_groups: Mapping[str, Any]) -> str:
-    """What a checkpoint says beside its tensors, as JSON. UserError for more than :func:`read` takes."""
+    """The metadata of a checkpoint, as JSON. UserError if they exceed the limits of :func:`read`."""
     facts = {
-        "sha256": safetensors_header.BLANK_DIGEST,  # first, so that no other word of the file can be taken for it
+        "sha256": safetensors_header.BLANK_DIGEST,  # first, so that no other text of the file is taken for the digest
         "format": FORMAT,
         **dataclasses.asdict(progress),
         "config": dict(config),
@@ -137,10 +137,10 @@ def save_config(run_dir: Path, config: Mapping[str, Any]) -> None:
 
 
 def read(location: str | Path) -> Checkpoint:
-    """Open the checkpoint at ``location``: that file, or the newest sound one of a run folder.
+    """Open the checkpoint at ``location``: a file, or the newest valid checkpoint of a run folder.
 
-    UserError if it is none of ours, or damaged. In a run folder a damaged one is named in a warning, and the one before
-    it is taken.
+    UserError if the file is damaged or not from gan-cli. In a run folder, a warning names each damaged checkpoint, and
+    the one before it is used.
     """
     path = Path(os.path.expanduser(location))
     if path.is_file():
@@ -186,7 +186,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _progress(facts: Mapping[str, Any]) -> Progress:
-    """The progress that ``facts`` tell of. KeyError or ValueError unless they are numbers a run can come to."""
+    """The progress from ``facts``. KeyError or ValueError unless all values are possible for a run."""
     counts = {name: facts[name] for name in ("step", "images")}
     if not all(type(count) is int and 0 <= count < 10**17 for count in counts.values()):
         raise ValueError("step or images")

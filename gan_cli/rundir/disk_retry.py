@@ -1,17 +1,17 @@
-"""What a run does when the disk won't take its files: stop, or go on in memory and try again."""
+"""The response to a failed write: stop the run, or continue in memory and try again."""
 
 import errno
 import time
 from collections.abc import Callable
 
-PAUSE = 2.0  # seconds between attempts once there is nothing left to do but to wait
+PAUSE = 2.0  # seconds between attempts at the end of a run
 
 
 class Writer:
-    """Writes a run's files; on an OSError it stops (``on_error`` ``stop``), or tells so once and tries again later.
+    """Writes a run's files. On an OSError it stops (``on_error`` ``stop``), or reports it once and tries again later.
 
-    ``say`` tells, ``stopped`` is whether the user asked the run to end. :attr:`overdue` is whether something is still
-    unwritten, which the next attempt should write as well.
+    ``say`` reports to the user. ``stopped`` tells whether the user asked the run to end. :attr:`overdue` tells whether
+    files are still unwritten; the next attempt should write these too.
     """
 
     def __init__(self, on_error: str, say: Callable[[str], None], stopped: Callable[[], bool]) -> None:
@@ -20,15 +20,16 @@ class Writer:
         self.overdue = False
 
     def attempt(self, write: Callable[[], None], last: bool) -> None:
-        """Call ``write``. If it fails: return with :attr:`overdue` set; or, if this is the ``last``, wait and repeat,
-        until the user asks to end. Raises the OSError under ``stop``.
+        """Call ``write``. If it fails, set :attr:`overdue` and return. Under ``stop``, raise the OSError instead.
+
+        If this is the ``last`` attempt, wait and repeat until ``write`` succeeds or the user asks to end.
         """
         while True:
             try:
                 write()
             except OSError as error:
                 if error.errno is None or self._on_error == "stop":
-                    raise  # without a number it isn't the system that complains
+                    raise  # an error without a number is not from the system
                 self.overdue, given_up = True, last and self._stopped()
                 self._tell(error, last, given_up)
                 if given_up or not last:
@@ -47,10 +48,10 @@ class Writer:
             plan = f"the run is complete, but not saved: trying again every {PAUSE:.0f} s, Ctrl-C gives up"
         else:
             plan = "training goes on in memory and tries again at every tick"
-            if error.errno != errno.ENOENT:  # then the folder was deleted
+            if error.errno != errno.ENOENT:  # ENOENT: the folder was deleted
                 plan += "; what was saved before is intact"
         trouble = f"{error.strerror}; {plan}"
-        if trouble != self._told:  # though it may be another file now: a disk that is nearly full takes small ones
+        if trouble != self._told:  # also once for several files: a nearly full disk still takes small ones
             self._say(f"{error.filename}: {trouble}")
         self._told = trouble
 

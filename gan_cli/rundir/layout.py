@@ -1,4 +1,4 @@
-"""What lies where in a run folder, and what may be done to one."""
+"""The layout of a run folder, and the rules for writing to one."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from gan_cli.errors import UserError
 
 CONFIG, METRICS, CURVES = "config.yaml", "metrics.jsonl", "curves.png"
 LAST, BEST = "last.safetensors", "best.safetensors"
-OWN = (".lock", "samples", "checkpoints")  # what a stranger's folder could have made links of
+OWN = (".lock", "samples", "checkpoints")  # in a stranger's folder these may be links
 
 
 def numbered(folder: Path, step: int) -> Path:
@@ -19,22 +19,22 @@ def numbered(folder: Path, step: int) -> Path:
 
 
 def in_order(folder: Path) -> list[Path]:
-    """The numbered checkpoints in ``folder``, the newest first."""
+    """The numbered checkpoints in ``folder``, newest first."""
     paths = (path for path in folder.glob("*.safetensors") if re.fullmatch("[0-9]{8,18}", path.stem) and path.is_file())
     return sorted(paths, key=lambda path: int(path.stem), reverse=True)
 
 
 def of_run(run_dir: Path) -> list[Path]:
-    """The checkpoints that a run can go on from, in the order of preference: ``last``, then the newest first."""
+    """The checkpoints that a run can resume from, in order of preference: ``last``, then the others, newest first."""
     folder = run_dir / "checkpoints"
     last = folder / LAST
-    # A second name of the same file is no second chance.
+    # Leave out the file that ``last`` is another name of.
     others = [path for path in in_order(folder) if not (last.is_file() and os.path.samefile(path, last))]
     return [last, *others] if last.is_file() else others
 
 
 def run_folder(path: Path) -> Path:
-    """The run folder of the checkpoint file ``path``; the folder it lies in where it is elsewhere."""
+    """The run folder of the checkpoint file ``path``. For a file outside a run folder, its own folder."""
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
 
@@ -49,15 +49,15 @@ def sample_grid(run_dir: Path, step: int) -> Path:
 
 
 def remove_grids_after(run_dir: Path, step: int) -> None:
-    """Remove the grids that a run wrote after ``step``: it has gone back to there."""
-    with contextlib.suppress(OSError):  # a disk that won't let them go: they are written over in their time
+    """Remove the grids of steps after ``step``, when a run goes back to ``step``."""
+    with contextlib.suppress(OSError):  # grids that cannot be removed are overwritten later
         for path in sample_grids(run_dir):
             if int(path.stem) > step:
                 path.unlink()
 
 
 def refuse_overwriting(folder: Path, resume: str | None, sweep: bool) -> None:
-    """UserError if ``folder`` holds a run already (or, for a ``sweep``, runs), unless it is to be resumed."""
+    """UserError if ``folder`` already holds a run (or, for a ``sweep``, runs), unless ``resume`` is set."""
     if sweep and resume not in (None, "auto"):
         raise UserError("a sweep can't go on from one run: leave resume out, or say resume=auto to go on with a sweep")
     held = [*folder.glob("checkpoints"), *folder.glob("results.csv"), *folder.glob("*/checkpoints")]
@@ -67,15 +67,15 @@ def refuse_overwriting(folder: Path, resume: str | None, sweep: bool) -> None:
 
 @contextlib.contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Keep ``run_dir``, which is made as needed, to this process; the system lets go of it however the process ends.
+    """Lock ``run_dir`` for this process; make the folder if needed. The system unlocks it when the process ends.
 
-    UserError if it is taken, or holds a link where a run has none.
+    UserError if another process holds the lock, or if one of the run's own names is a link.
     """
-    import filelock  # it brings asyncio along, which refuse_overwriting's quick answer needn't wait for
+    import filelock  # imported late: it loads asyncio, and refuse_overwriting should answer fast
 
     run_dir.mkdir(parents=True, exist_ok=True)
     for name in OWN:
-        if (run_dir / name).is_symlink():  # a stranger's run folder must not lead out of itself
+        if (run_dir / name).is_symlink():  # a link could lead out of a stranger's run folder
             raise UserError(f"{run_dir / name} is a link, which gan-train never makes: remove it")
     lock = filelock.FileLock(run_dir / ".lock", timeout=0)
     try:
@@ -86,6 +86,6 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            if [path.name for path in run_dir.iterdir()] == [".lock"]:  # the run came to nothing
+            if [path.name for path in run_dir.iterdir()] == [".lock"]:  # the run wrote nothing
                 (run_dir / ".lock").unlink()
         lock.release()

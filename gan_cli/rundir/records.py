@@ -1,7 +1,7 @@
-"""The records of a run: ``metrics.jsonl``, one JSON object a tick, and what sinks make of it.
+"""The records of a run: ``metrics.jsonl``, one JSON object a tick, and the sinks.
 
-``metrics.jsonl`` is the truth. A sink, such as TensorBoard's events, is made from it and from the sample grids, and is
-made anew from them whenever it may have missed something.
+``metrics.jsonl`` is the reference. A sink, such as TensorBoard's events, is written from ``metrics.jsonl`` and the
+sample grids. After a rollback or an error, the sink is written again from the beginning.
 """
 
 import contextlib
@@ -15,17 +15,17 @@ from gan_cli.files import append, write_atomic
 from gan_cli.rundir.layout import METRICS, sample_grids
 
 Record = Mapping[str, float]
-# A sink is called with the run folder, records, sample grids (the step and the file of each), and whether these are all
-# that the run has so far. It begins anew where they are, and adds to what it has where they are not. It may raise
-# OSError, and is then given everything at the next tick.
+# A sink is called with the run folder, records, sample grids (step and file of each), and a flag. If the flag is true,
+# these are all records and grids so far, and the sink starts again. If it is false, they are new, and the sink appends
+# them. A sink may raise OSError; the next tick then passes everything.
 Sink = Callable[[Path, Sequence[Record], Sequence[tuple[int, Path]], bool], None]
 
 
 class Records:
     """The records of a run folder, written to ``metrics.jsonl`` and handed to each of the ``sinks``.
 
-    They begin with what the run had up to ``step``: what a resumed run had logged after its checkpoint is dropped. A
-    record that the disk won't take is kept for the next :meth:`flush`.
+    They begin with the run's records up to ``step``. A resumed run thus drops the records after its checkpoint. If a
+    record cannot be written, the next :meth:`flush` writes it.
     """
 
     def __init__(self, run_dir: Path, step: int, sinks: Mapping[str, Sink] | None = None) -> None:
@@ -36,22 +36,22 @@ class Records:
         self.flush()
 
     def rewind(self, step: int) -> None:
-        """Drop the records of steps after ``step``; from the files, with the next :meth:`flush`."""
+        """Drop the records of steps after ``step``. The next :meth:`flush` removes them from the files."""
         self._rows = [row for row in self._rows if row["step"] <= step]
         self._grids = []
-        self._until: int | None = step  # the last step that the file may hold, where it has to be written anew
-        self._stale = set(self._sinks)  # the sinks that are not made from all that metrics.jsonl holds
+        self._until: int | None = step  # if set, rewrite the file up to this step
+        self._stale = set(self._sinks)  # the sinks that must be written again from metrics.jsonl
 
     def add(self, row: Record) -> None:
-        """Take one tick's record; :meth:`flush` writes it."""
+        """Add one tick's record. :meth:`flush` writes it."""
         self._rows.append(row)
 
     def add_grid(self, step: int, path: Path) -> None:
-        """Take note of a sample grid that was written; :meth:`flush` hands it to the sinks."""
+        """Add a sample grid that was written. :meth:`flush` passes it to the sinks."""
         self._grids.append((step, path))
 
     def flush(self) -> None:
-        """Append the records not written yet. Raises OSError, and keeps them, when the disk won't take them."""
+        """Append the unwritten records. If the disk refuses them, keep them and raise OSError."""
         if self._until is not None:
             kept = [row for row in read_metrics(self._run_dir) if row["step"] <= self._until]
             write_atomic(self._path, _lines(kept))
@@ -68,13 +68,13 @@ class Records:
             self._feed(name, sink, rows, grids)
 
     def _feed(self, name: str, sink: Sink, rows: Sequence[Record], grids: Sequence[tuple[int, Path]]) -> None:
-        """Hand what is new to a sink; all there is, if it missed something."""
+        """Pass the new records and grids to a sink, or all of them if the sink is stale."""
         anew = name in self._stale
         if anew:
             rows = read_metrics(self._run_dir)
             grids = [(int(path.stem), path) for path in sample_grids(self._run_dir)]
         if anew or rows or grids:
-            self._stale.add(name)  # until it has taken them
+            self._stale.add(name)  # until the sink has written them
             sink(self._run_dir, rows, grids, anew)
             self._stale.discard(name)
 
@@ -86,7 +86,7 @@ def _lines(rows: Iterable[Record]) -> bytes:
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     """The records of a run folder's ``metrics.jsonl``, in order.
 
-    Lines that are no whole record are left out, and lines whose step is not after the one before.
+    Invalid records are left out, and so are records whose step is not greater than the step before.
     """
     path = run_dir / METRICS
     rows: list[dict[str, Any]] = []
@@ -99,7 +99,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _is_record(row: Any) -> bool:
-    """Whether ``row`` is a tick's record: a step, and numbers of a size that all who read it can take."""
+    """Whether ``row`` is a valid record: a step, and numbers within the range of every reader."""
     return (
         isinstance(row, dict)
         and all(name.isprintable() for name in row)

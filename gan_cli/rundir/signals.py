@@ -8,18 +8,18 @@ from types import FrameType
 
 
 class Stopped(Exception):
-    """A stop was asked for while :meth:`Stop.at_once` was on."""
+    """A stop was requested within :meth:`Stop.at_once`."""
 
 
 class Stop:
-    """Whether, and by which signal, a stop was asked for."""
+    """Whether a stop was requested, and by which signal."""
 
     signum: int | None = None
     _at_once = False
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this context a stop raises :class:`Stopped`: for long work that may as well not be done."""
+        """Within this context a stop raises :class:`Stopped` at once. Use it for long work that may be skipped."""
         self._at_once = True
         try:
             if self.signum is not None:
@@ -29,7 +29,7 @@ class Stop:
             self._at_once = False
 
     def ask(self, signum: int, frame: FrameType | None) -> None:
-        """The signals' handler."""
+        """Handle a signal."""
         if self.signum is not None:
             raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
         self.signum = signum
@@ -39,10 +39,10 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """Within this context SIGINT and SIGTERM are noted in the :class:`Stop` it gives; a second one ends it at once.
+    """Within this context the first SIGINT or SIGTERM is noted in the :class:`Stop` that the context returns.
 
-    It then raises KeyboardInterrupt, or SystemExit for a SIGTERM. Outside the main thread, where Python delivers no
-    signals, nothing is caught.
+    A second signal raises at once: KeyboardInterrupt, or SystemExit for a SIGTERM. Outside the main thread nothing is
+    caught, because Python delivers no signals there.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

@@ -1,1 +1,1 @@
-"""Training: Algorithm 1, the games it plays, the state of a run, and what is due while it goes on."""
+"""Training: Algorithm 1, the games, the state of a run, and the tasks between steps."""

@@ -21,18 +21,18 @@ def train(
     """Train the networks of ``game`` in place, as long as ``run`` goes on.
 
     One step is the outer iteration of Algorithm 1: ``k`` updates of the discriminator D, each on a fresh minibatch of
-    data and of noise, then one update of the generator G. ``update`` says what the generator's update is taken on:
+    data and of noise, then one update of the generator G. ``update`` names the fake images that G's update uses:
 
-    - ``alternating``: fresh noise, judged by the updated D. This is the paper's Algorithm 1.
-    - ``shared``: the images of D's last update, judged again by the updated D. One forward pass of G is saved.
-    - ``simultaneous``: the same images, judged before D's last update is made. Both networks move from the same point,
-      as in the code of the 2014 paper.
+    - ``alternating``: images of fresh noise. The updated D judges them. This is the paper's Algorithm 1.
+    - ``shared``: the images of D's last update. The updated D judges them again. This saves one forward pass of G.
+    - ``simultaneous``: the images of D's last update. D judges them before that update. Both networks move from the
+      same point, as in the code of the 2014 paper.
     """
     optimizer_g, optimizer_d = optimizers["generator"], optimizers["discriminator"]
     for step in run.steps():
         for turn in range(1, k + 1):
             batch = next(batches)  # m examples of p_data
-            with set_grad_enabled(update != "alternating" and turn == k):  # G's update goes on from the last of them
+            with set_grad_enabled(update != "alternating" and turn == k):  # G's update reuses the last turn's images
                 fake = game.generate(batch)  # m examples of p_g
             differentiate(run.noted("discriminator", game.discriminator_terms(batch, fake)), optimizer_d)
             if update != "simultaneous" or turn < k:
@@ -49,16 +49,16 @@ def train(
 
 
 def differentiate(terms: Terms, optimizer: Optimizer) -> None:
-    """Put the gradient of the sum of the terms' weighted means into the weights of ``optimizer``, and nothing else."""
+    """Set the gradients of the weights of ``optimizer`` to those of the sum of the terms' weighted means."""
     optimizer.zero_grad()
     objective(terms).backward()
 
 
 @contextmanager
 def frozen(networks: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Within this context no weight of ``networks`` gets a gradient; what was frozen before stays frozen after it.
+    """Freeze the weights of ``networks`` within this context. Weights that were frozen before stay frozen afterwards.
 
-    The generator's update needs D's gradient in D's input, not in D's weights.
+    The generator's update needs D's gradient with respect to D's input only.
     """
     trainable = [weight for network in networks.values() for weight in network.parameters() if weight.requires_grad]
     for weight in trainable:

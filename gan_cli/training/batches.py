@@ -1,4 +1,4 @@
-"""Minibatches of a dataset, on the device, in an order that the seed alone decides."""
+"""Minibatches of a dataset, on the device. The seed alone decides their order."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from gan_cli.training import device as devices
 
 
 class Batch(NamedTuple):
-    """A minibatch: m real examples as the networks see them, their labels if the game is conditional, its number.
+    """A minibatch: m real examples as the networks see them, their labels (if the game is conditional), its number.
 
     ``real`` is float32 ``[m, C, H, W]`` in [-1, 1], or points ``[m, d]``; ``labels`` int64 ``[m]``. ``number`` counts
     the minibatches of the run from 1.
@@ -22,16 +22,16 @@ class Batch(NamedTuple):
 
     @property
     def given(self) -> tuple[Tensor, ...]:
-        """What both networks are told beside their input: the labels, or nothing."""
+        """The extra arguments of both networks: the labels, or nothing."""
         return () if self.labels is None else (self.labels,)
 
 
 class Batches:
-    """The endless sequence of minibatches of ``batch_size`` examples, every example once an epoch.
+    """The endless sequence of minibatches of ``batch_size`` examples. Each epoch draws every example once.
 
-    ``position``, the number of examples drawn so far, is all there is to save. The examples lie on ``device`` where its
-    memory holds them (``resident``); else each minibatch is copied. ValueError if ``labelled`` and the data have no
-    labels.
+    A checkpoint saves only ``position``, the number of examples drawn so far. If the memory of ``device`` can hold the
+    examples, all of them lie there (``resident``). Otherwise each minibatch is copied to it. ValueError if ``labelled``
+    and the data have no labels.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Batches:
 
     @property
     def position(self) -> int:
-        """How many examples were drawn so far, over all epochs."""
+        """The number of examples drawn so far, over all epochs."""
         return self._sampler.position
 
     @position.setter

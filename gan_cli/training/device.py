@@ -1,4 +1,4 @@
-"""What the hardware at hand can do, and what the process is set to so that it does it."""
+"""The device: what it can do, and how the process is set up for it."""
 
 import ctypes
 import os
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from gan_cli.errors import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_LARGEST_MMAP_THRESHOLD = 32 << 20  # bytes; glibc takes no more
+_LARGEST_MMAP_THRESHOLD = 32 << 20  # bytes; the largest value that glibc accepts
 
 
 def device(name: str) -> torch.device:
-    """The device that ``name`` means; ``auto`` is the first of cuda, mps, cpu. UserError where there is none such."""
+    """The device called ``name``; ``auto`` is the first available of cuda, mps, cpu. UserError if there is none."""
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, present in have.items() if present))
@@ -32,7 +32,7 @@ def device(name: str) -> torch.device:
 
 
 def bf16(precision: str, on: torch.device) -> bool:
-    """Whether the networks run in bfloat16: ``auto`` says yes where ``on`` computes it natively."""
+    """Whether the networks run in bfloat16. ``auto`` means yes if the device ``on`` computes bfloat16 natively."""
     if precision != "auto":
         return precision == "bf16"
     if on.type == "cuda":
@@ -43,7 +43,7 @@ def bf16(precision: str, on: torch.device) -> bool:
 
 
 def _cpu() -> dict[str, Any]:
-    """What the CPU can do, as torch tells it; nothing before torch 2.9, which doesn't."""
+    """The CPU's capabilities, as torch reports them. Empty before torch 2.9, which does not report them."""
     return getattr(torch.cpu, "get_capabilities", dict)()
 
 
@@ -59,7 +59,7 @@ class Compute:
     compile: str = "off"
 
     def placed(self, network: nn.Module) -> nn.Module:
-        """``network`` itself, moved to the device, its images in channels-last order: convolutions are faster so."""
+        """Move ``network`` to the device, in channels-last order, and return it. It speeds convolutions up."""
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -67,21 +67,21 @@ class Compute:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def compiled(self, network: nn.Module) -> Callable[..., Tensor]:
-        """``network`` as it is called in training; see :func:`compiled`."""
+        """``network`` as training calls it; see :func:`compiled`."""
         return compiled(network, self.compile)
 
 
 def prepare(on: torch.device, deterministic: bool = False) -> None:
-    """Set this process up for training on ``on``. Only speed depends on it, and on CUDA the last bits of a result.
+    """Set this process up for training on ``on``. This changes the speed and, on CUDA, the last bits of a result.
 
-    CUDA: TensorFloat-32 for float32 products, and cuDNN tries its algorithms on each new shape. It may then choose
-    another algorithm at another start, and an algorithm may add in another order each time. ``deterministic`` forbids
-    both, at some cost in speed: a resumed run then ends with the bits of one left alone, on the same GPU. torch raises
-    a RuntimeError at an operation that has no deterministic form.
+    CUDA: float32 products use TensorFloat-32. cuDNN tries its algorithms on each new shape. Its choice may change from
+    one start to the next, and an algorithm may add in another order each time. ``deterministic`` forbids both, at some
+    cost in speed: a resumed run then ends with the same bits as an uninterrupted run on the same GPU. torch raises a
+    RuntimeError at an operation that has no deterministic form.
 
-    CPU: results are the same every time as it is. With glibc, what torch frees stays with the process. By default
-    malloc gives every large tensor back to the system, which hands it out again page by page: 12,000 page faults a step
-    of DCGAN, and a tenth of the default recipe's time.
+    CPU: results are always reproducible. With glibc, the process keeps the memory that torch frees. By default malloc
+    returns the memory of every large tensor to the system, and the system gives it back page by page. That costs
+    12,000 page faults a step of DCGAN, and a tenth of the default recipe's time.
     """
     if on.type == "cuda":
         torch.set_float32_matmul_precision("high")
@@ -90,30 +90,30 @@ def prepare(on: torch.device, deterministic: bool = False) -> None:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
             torch.use_deterministic_algorithms(True)
     if on.type == "cpu" and sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries may have none
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries may lack mallopt
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-            mallopt(_M_TRIM_THRESHOLD, -1)  # never
+            mallopt(_M_TRIM_THRESHOLD, -1)  # never trim
 
 
 def holds(on: torch.device, data: Tensor) -> bool:
-    """Whether ``data`` may lie on ``on`` for the whole of a run, leaving the networks half of what is free there."""
+    """Whether ``data`` can stay on ``on`` for the whole run. Half of the free memory is left for the networks."""
     return on.type != "cuda" or data.nbytes <= torch.cuda.mem_get_info(on)[0] // 2
 
 
 def gather(data: Tensor, indices: Tensor, on: torch.device) -> Tensor:
-    """``data[indices]`` on ``on``; out of the host's memory into CUDA's without waiting for the copy."""
+    """``data[indices]`` on ``on``. A copy from the host to CUDA is asynchronous."""
     batch = data.index_select(0, indices)
     if on.type == "cuda" and not batch.is_cuda:
-        batch = batch.pin_memory()  # a fresh piece each time: torch keeps it until it is copied
+        batch = batch.pin_memory()  # new pinned memory each time; torch keeps it until the copy is done
     return batch.to(on, non_blocking=True)
 
 
 def compiled(network: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:
-    """``network`` through ``torch.compile`` in ``mode``; itself for ``off``. The weights are the same tensors.
+    """``network`` compiled by ``torch.compile`` in ``mode``; ``network`` itself for ``off``. Both share their weights.
 
-    ``max-autotune`` is taken without CUDA graphs: their outputs are overwritten by the next pass, and a step's logits
-    are still needed at the next tick. UserError where torch has nothing to compile with.
+    ``max-autotune`` runs without CUDA graphs. With CUDA graphs the next pass overwrites a step's logits, which the next
+    tick still needs. UserError if torch finds no compiler.
     """
     if mode == "off":
         return network
@@ -124,7 +124,7 @@ def compiled(network: nn.Module, mode: str) -> Callable[[Tensor], Tensor]:
 
 
 def described(on: torch.device, bf16: bool, compile: str, resident: bool) -> str:
-    """One line for the log: what a run computes on, and how."""
+    """One line for the log: the device of a run, its precision and its settings."""
     if on.type == "cuda":
         what = torch.cuda.get_device_name(on)
     elif on.type == "cpu":

@@ -1,4 +1,4 @@
-"""The exponential moving average of the generator's weights: what samples are drawn from."""
+"""The exponential moving average (EMA) of the generator's weights. Samples are drawn from the averaged generator."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 def decay(images: int, batch_size: int, half_life: float, ramp: float | None) -> float:
-    """The factor by which one update shrinks the past: ``0.5 ** (batch_size / half_life)``, half-life in images.
+    """The decay of one EMA update: ``0.5 ** (batch_size / half_life)``, with the half-life in images.
 
-    With ``ramp``, no half-life is longer than ``ramp`` times the ``images`` the generator was trained on so far: a
-    young average doesn't drag the untrained generator along (as in the code of Karras et al. 2020, arXiv 2006.06676).
-    A half-life of 0 is no averaging.
+    With ``ramp``, the half-life is at most ``ramp`` times ``images``, the images that the generator was trained on so
+    far. An early average then forgets the untrained generator quickly (as in the code of Karras et al. 2020, arXiv
+    2006.06676). A half-life of 0 means no averaging.
     """
     if ramp is not None:
         half_life = min(half_life, ramp * images)
@@ -19,17 +19,17 @@ def decay(images: int, batch_size: int, half_life: float, ramp: float | None) ->
 
 
 def tensors(module: nn.Module) -> list[Tensor]:
-    """All that an average is taken of: parameters and buffers, batch normalisation's running statistics among them.
+    """All tensors that are averaged: parameters and buffers, including batch normalisation's running statistics.
 
-    They are the module's own, not copies, and may be kept for a whole run: to look them up takes longer than to average
-    the weights of a small network.
+    The tensors are the module's own. Look them up once and keep them for the whole run: for a small network the
+    look-up takes longer than the averaging.
     """
     return list(module.state_dict().values())
 
 
 @torch.no_grad()
 def update(average: Sequence[Tensor], current: Sequence[Tensor], decay: float) -> None:
-    """``average <- decay * average + (1 - decay) * current`` for :func:`tensors`; those of integers are copied."""
+    """``average <- decay * average + (1 - decay) * current`` for :func:`tensors`; integer tensors are copied."""
     averaged, latest = [], []
     for old, new in zip(average, current, strict=True):
         if old.is_floating_point():

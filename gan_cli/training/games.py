@@ -1,8 +1,8 @@
-"""Games: which networks play, and what each side descends.
+"""Games: the networks of each side, and the objective that each side minimises.
 
-A game is a ``torch.nn.Module``. Its children are what a checkpoint holds, under their names, and what a resumed run
-gets back. A game of one's own is a subclass of :class:`Game`, or of :class:`Adversarial`, and a YAML file that names
-it; docs/extend.md shows one.
+A game is a ``torch.nn.Module``. A checkpoint holds its children under their names, and a resumed run loads them. To
+add a game, write a subclass of :class:`Game` or of :class:`Adversarial`, and a YAML file that names it. docs/extend.md
+shows an example.
 """
 
 import copy
@@ -25,10 +25,10 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Penalty(NamedTuple):
-    """What holds the discriminator back.
+    """The regularisation of the discriminator D.
 
-    ``function`` maps (D, real, fake) to per-sample terms: see :mod:`gan_cli.penalties`. It is added on every
-    ``interval``-th update of D, multiplied by ``interval``. ``clip`` bounds the weights of D after each of its updates.
+    ``function`` maps (D, real, fake) to per-sample terms: see :mod:`gan_cli.penalties`. The penalty is added every
+    ``interval``-th update of D, multiplied by ``interval``. ``clip`` bounds the weights of D after each update of D.
     """
 
     function: Callable[..., Tensor] | None = None
@@ -38,9 +38,9 @@ class Penalty(NamedTuple):
 
 @dataclass(frozen=True)
 class Average:
-    """The averaged generator: its half-life in images, and the largest part of the images so far that it may be.
+    """The averaged generator (EMA): its half-life in images, and its limit as a part of the images so far.
 
-    A ``half_life`` of 0 is no averaging. See :func:`gan_cli.training.ema.decay`.
+    A ``half_life`` of 0 means no averaging. See :func:`gan_cli.training.ema.decay`.
     """
 
     half_life: float = 20_000
@@ -48,7 +48,7 @@ class Average:
 
 
 class Game(nn.Module):
-    """What :func:`gan_cli.training.algorithm.train` plays: two sides, each of one network or of several.
+    """The game that :func:`gan_cli.training.algorithm.train` trains: two sides, each of one or several networks.
 
     A subclass sets its networks as attributes, names them in ``sides``, and defines :meth:`generate`,
     :meth:`discriminator_terms` and :meth:`generator_terms`. Its networks and their inputs belong on one device.
@@ -65,33 +65,33 @@ class Game(nn.Module):
         return {name: self.get_submodule(name) for name in self.sides[side]}
 
     def sampled(self) -> nn.Module:
-        """The generator that samples are drawn from: the network named ``ema``, if the game has one."""
+        """The generator from which samples are drawn: the network named ``ema``, if the game has one."""
         generator = next(iter(self.networks("generator").values()))
         return self.get_submodule("ema") if "ema" in dict(self.named_children()) else generator
 
     def generate(self, batch: Batch) -> Any:
-        """The generator's move: what it makes beside, or of, ``batch``. It is given to the terms of either side."""
+        """The generator's output for ``batch``. Both sides' terms get this output as ``fake``."""
         raise NotImplementedError(f"{type(self).__name__} should define generate(batch)")
 
     def discriminator_terms(self, batch: Batch, fake: Any) -> Terms:
-        """What the discriminator descends. ``fake`` is to be detached."""
+        """The terms that the discriminator minimises. This method must detach ``fake``."""
         raise NotImplementedError(f"{type(self).__name__} should define discriminator_terms(batch, fake)")
 
     def generator_terms(self, batch: Batch, fake: Any) -> Terms:
-        """What the generator descends. The discriminator's weights are frozen meanwhile."""
+        """The terms that the generator minimises. The discriminator's weights are frozen during this call."""
         raise NotImplementedError(f"{type(self).__name__} should define generator_terms(batch, fake)")
 
     def average(self, step: int, batch_size: int) -> None:
-        """Called after each step, once both sides have moved; ``step`` counts from 1."""
+        """Update the averages. Called after both sides' updates of each step; ``step`` counts from 1."""
 
 
 class Adversarial(Game):
-    """The game of Goodfellow et al. 2014: G maps noise to images, D tells real images from generated ones.
+    """The game of Goodfellow et al. 2014: G maps noise to images, D tells real images from fake images.
 
-    ``generator`` maps latents ``[N, z_dim]`` (and labels ``[N]``) to images ``[N, C, H, W]`` in [-1, 1], or to points;
-    ``discriminator`` maps these (and labels) to logits ``[N]``; ``loss`` maps real and fake logits to per-sample terms
-    of either network. ``augment`` changes all that D sees, real and generated. Samples are drawn from ``ema``, the
-    averaged generator. Networks run in the precision of ``compute``; penalties choose their own.
+    ``generator`` maps latents ``[N, z_dim]`` (and labels ``[N]``) to images ``[N, C, H, W]`` in [-1, 1], or to points.
+    ``discriminator`` maps images or points (and labels) to logits ``[N]``. ``loss`` maps real and fake logits to
+    per-sample terms of each network. ``augment`` changes every image that D sees, real or fake. Samples are drawn from
+    ``ema``, the averaged generator. Networks run in the precision of ``compute``; penalties choose their own.
     """
 
     def __init__(
@@ -113,21 +113,21 @@ class Adversarial(Game):
         self.penalty = function.to(compute.device) if isinstance(function, nn.Module) else function
         self._loss, self._noise, self._interval, self._average = loss, noise, penalty.interval, average
         self._compute = compute
-        # In a tuple: compiled networks share the weights of the children above, and are no children of their own.
+        # The tuple hides the compiled networks from the module's children, whose weights they share.
         self._forward = compute.compiled(self.generator), compute.compiled(self.discriminator)
         self._averaged, self._latest = ema.tensors(self.ema), ema.tensors(self.generator)
         self._real_logits: Tensor
 
     def generate(self, batch: Batch) -> Tensor:
-        """As many generated images as the batch has real ones, of fresh noise and the same labels."""
+        """Fake images from fresh noise and the batch's labels, as many as the batch has real images."""
         z = sample_noise(self._noise.prior, len(batch.real), self._noise.z_dim, batch.real.device)
         with self._compute.autocast():
             return self._forward[0](z, *batch.given).float()
 
     def judge(self, batch: Batch, *images: Tensor) -> list[Tensor]:
-        """D's logits on each of the sets of ``images``, augmented, float32 ``[N]``."""
+        """D's logits on each set of ``images`` after augmentation, each float32 ``[N]``."""
         views = [self._seen(some) for some in images]
-        with self._compute.autocast():  # one context for all, so that weights are cast once
+        with self._compute.autocast():  # one context for all sets: the weights are cast once
             return [self._forward[1](view, *batch.given).float() for view in views]
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
@@ -152,7 +152,7 @@ class Adversarial(Game):
         ema.update(self._averaged, self._latest, decay)
 
     def _critic(self, batch: Batch, images: Tensor) -> Tensor:
-        """D as a penalty sees it. A penalty differentiates D twice, which a compiled D can't: this is D itself."""
+        """D for penalties, not compiled: a penalty differentiates D twice, and a compiled D does not support that."""
         return self.discriminator(self._seen(images), *batch.given)
 
     def _seen(self, images: Tensor) -> Tensor:
@@ -160,9 +160,9 @@ class Adversarial(Game):
 
 
 def _outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
-    """D(x), D(G(z)) and V(D, G) of equation 1, for the record: taken before D's update, from logits without gradient.
+    """D(x), D(G(z)) and V(D, G) of equation 1, for the record. Their logits precede D's update and have no gradient.
 
-    ``value``, V(D, G) = E log D(x) + E log(1 - D(G(z))), is at most 0. At equilibrium, where D = 1/2, it is
+    ``value`` is V(D, G) = E log D(x) + E log(1 - D(G(z))). It is at most 0. At equilibrium D = 1/2, and ``value`` is
     -log 4 = -1.386.
     """
     values = logsigmoid(real_logits) + logsigmoid(-fake_logits)

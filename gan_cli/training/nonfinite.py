@@ -1,4 +1,4 @@
-"""Numbers that are no longer numbers: which step, term and parameter they first appeared in."""
+"""Non-finite values: the step, the term and the parameter in which they first appeared."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,10 @@ _NEVER = torch.iinfo(torch.int64).max
 
 
 class Watch:
-    """Notes the first step at which each term and each weight is not finite, on the device: no step waits for it.
+    """Notes on the device the first step at which each term and each weight is non-finite. No step waits for this.
 
-    ``sides`` are the networks of each side, by name, in the order in which the sides move. :meth:`check` is what waits.
-    On a CPU, where nothing is queued, it costs nothing and may be called every step.
+    ``sides`` maps each side to its networks by name, in the order of the sides' updates. Only :meth:`check` waits for
+    the device. On a CPU there is no wait: :meth:`check` may be called every step.
     """
 
     def __init__(self, sides: Mapping[str, Mapping[str, nn.Module]], device: torch.device) -> None:
@@ -33,39 +33,39 @@ class Watch:
         self._first = torch.full((len(self._names),), _NEVER, device=device)
 
     def reset(self) -> None:
-        """Forget what was noted: the weights are good ones again."""
+        """Clear all notes. Called after the weights were restored."""
         self._first.fill_(_NEVER)
 
     def add(self, side: str, term: str, value: Tensor) -> None:
-        """One value (a scalar) of a ``term`` that ``side`` descends within this step."""
+        """Note one value (a scalar) of a ``term`` that ``side`` minimises in this step."""
         if term not in self._values:
             self._values[term] = torch.zeros((), dtype=value.dtype, device=self._device)
             self._terms[side].append(term)
             self._names.append(term)
             self._first = torch.cat([self._first, self._first.new_full((1,), _NEVER)])
-        self._values[term] = self._values[term] + value.detach()  # a sum is finite only where all of its parts are
+        self._values[term] = self._values[term] + value.detach()  # a sum is finite only if all of its parts are
 
     @torch.no_grad()
     def end_step(self, step: int) -> None:
-        """All of ``step``'s terms were added, and the weights are as it left them."""
-        # The norms overflow at weights of 1e19 already, which no network comes back from; they are a tenth of the time
-        # that looking at each weight takes.
+        """Note the non-finite terms and weights of ``step``. Called at its end, after the updates of all sides."""
+        # A norm overflows at weights of 1e19. No network recovers from such weights. Norms take a tenth of the time of
+        # a check of each weight.
         finite = [torch.stack(values).isfinite() for values in self._groups()]
         self._first.clamp_(max=torch.where(torch.cat(finite), _NEVER, step))
         self._values = {term: torch.zeros_like(value) for term, value in self._values.items()}
 
     def _groups(self) -> list[list[Tensor]]:
-        """The weights' norms and the terms' sums, in the order of the names; of different types, so apart."""
+        """The weights' norms and the terms' sums, in the order of the names. Each type has its own list."""
         norms = list(torch._foreach_norm(self._parameters)) if self._parameters else []
         return [group for group in (norms, list(self._values.values())) if group]
 
     def check(self) -> None:
-        """TrainingDiverged if anything was not finite: it names the step, and what was wrong first in it."""
+        """Raise TrainingDiverged if any value was non-finite. The error names the step and the first such value."""
         step = int(self._first.min()) if len(self._first) else _NEVER
         if step == _NEVER:
             return
         wrong = {name for name, first in zip(self._names, self._first.tolist(), strict=True) if first == step}
-        for side, names in self._weights.items():  # what one side breaks, the next one inherits in the same step
+        for side, names in self._weights.items():  # one side's non-finite value spreads to the next side
             terms = [term for term in self._terms[side] if term in wrong]
             weights = [name for name in names if name in wrong]
             if terms or weights:

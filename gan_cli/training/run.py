@@ -1,4 +1,4 @@
-"""What is due around the steps of Algorithm 1: rates, ticks, pictures, evaluations, files, going back, stopping."""
+"""The tasks around the steps of Algorithm 1: rates, ticks, pictures, evaluations, files, rollback, stopping."""
 
 import contextlib
 import math
@@ -29,16 +29,16 @@ from gan_cli.training.terms import Terms, Totals
 
 
 class Run:
-    """A run that writes its folder: a context manager, whose :meth:`steps` are what an algorithm iterates over.
+    """A run that writes its folder: a context manager. An algorithm iterates over its :meth:`steps`.
 
-    ``draw`` makes the picture of a step, ``evaluate`` the scores of the moment; by the first of them, lower is better.
-    ``show`` makes what shows the run, given its step, its steps, its stopwatch and its limit in seconds. ``config`` is
-    saved in each checkpoint. The run goes on from ``resume`` if that is given.
+    ``draw`` makes the picture of a step. ``evaluate`` computes the current scores; a lower first score is better.
+    ``show`` makes the display, given the current step, the number of steps, the stopwatch and the limit in seconds.
+    Each checkpoint saves ``config``. The run continues from the checkpoint ``resume`` if that is given.
 
-    A run that is stopped and resumed ends with the same bits as one left alone: on the same machine on a CPU, and on
-    CUDA with ``deterministic=true``. When a term or a weight is no longer finite, the run goes back to its last
-    checkpoint with half the learning rates, once; after that, or under ``on_nonfinite="stop"``, TrainingDiverged is
-    raised. A checkpoint never holds a number that is not finite.
+    A run that is stopped and resumed ends with the same bits as an uninterrupted run: on the same machine, on a CPU or
+    on CUDA with ``deterministic=true``. The first time a term or a weight is non-finite, the run goes back to its last
+    checkpoint and halves the learning rates. The second time, or under ``on_nonfinite="stop"``, TrainingDiverged is
+    raised. Non-finite values are never saved in a checkpoint.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Run:
         return Outcome(self.state.step, self.state.stopwatch.seconds, self._metrics, self._stop.signum)
 
     def noted(self, side: str, terms: Terms) -> Terms:
-        """``terms`` themselves, once they are added to the tick's, and looked at for numbers that are not finite."""
+        """Add ``terms`` to the tick's totals, watch them for non-finite values, and return them."""
         sums = self.state.totals.add(terms)
         for name, term in terms.items():
             if term.weight is not None:
@@ -92,11 +92,11 @@ class Run:
         return terms
 
     def steps(self) -> Iterator[int]:
-        """The number of each step to be made, from 1; what is due after a step is done before the next is given."""
+        """Yield the number of each step, from 1. The tasks due after a step precede the next number."""
         state, plan = self.state, self.plan
         if state.step == 0:
             self._write_grid()
-            self._save()  # a disk that is full is found now, and there is something to go back to
+            self._save()  # a full disk is found now, and a rollback has a checkpoint
         state.stopwatch.start()
         while state.step < plan.steps:
             self._set_learning_rates()
@@ -118,13 +118,13 @@ class Run:
                 group["lr"] = group["initial_lr"] * self.state.lr_scale * factor
 
     def _settle(self) -> bool:
-        """Do what is due after this step; gives whether it was the last one."""
+        """Do the tasks due after this step. Return whether it was the last step."""
         plan, step, stopwatch = self.plan, self.state.step, self.state.stopwatch
         finished = step == plan.steps or (plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds)
         stopping = finished or self._stop.signum is not None
         intervals = (plan.log_every, plan.sample_every, plan.checkpoint_every, plan.eval_every)
         due = any(step % every == 0 for every in intervals if every)
-        if stopping or due or self.state.device.type == "cpu":  # elsewhere to look is to wait for the device
+        if stopping or due or self.state.device.type == "cpu":  # on other devices a check waits for the device
             self._watch.check()
         if stopping or due:
             with stopwatch.paused():
@@ -132,17 +132,17 @@ class Run:
         return stopping
 
     def _housekeep(self, finished: bool, stopping: bool) -> None:
-        """Whatever is due after this step; all of it once ``finished``, a checkpoint at least when ``stopping``."""
+        """Do the tasks due after this step: all tasks if ``finished``, at least a checkpoint if ``stopping``."""
         state = self.state
         scores, is_best = self._scores(finished)
         if finished or scores or state.step % self.plan.log_every == 0:
             self._tick(scores)
         self._writer.attempt(partial(self._write, finished, stopping, is_best), last=stopping)
         if self._writer.overdue:
-            state.best = self._saved_best  # no file holds the new one
+            state.best = self._saved_best  # no file holds the new best
 
     def _scores(self, finished: bool) -> tuple[dict[str, float], bool]:
-        """The scores, if an evaluation is due, and whether they are the best so far; none that a signal breaks off."""
+        """The scores, if an evaluation is due, and whether they are the best so far. A signal cancels it."""
         plan, state = self.plan, self.state
         if not self._evaluate or not plan.eval_every or not (finished or state.step % plan.eval_every == 0):
             return {}, False
@@ -167,7 +167,7 @@ class Run:
         state.totals, self._ticked = Totals(state.device), now
 
     def _write(self, finished: bool, stopping: bool, is_best: bool) -> None:
-        """Write the files that are due. It may be called again where it raises OSError."""
+        """Write the files that are due. After an OSError it may be called again."""
         plan, step = self.plan, self.state.step
         self._records.flush()
         if finished or step % plan.sample_every == 0:
@@ -196,12 +196,12 @@ class Run:
         self._saved_best = state.best
 
     def _restore(self, saved: Checkpoint) -> None:
-        """Everything as it was when ``saved`` was written; the pictures that came after it are removed."""
+        """Restore the state of the checkpoint ``saved``. Remove the pictures of later steps."""
         self.state.restore(saved)
         layout.remove_grids_after(self.run_dir, self.state.step)
 
     def _go_back(self, diverged: TrainingDiverged) -> None:
-        """To the last good checkpoint, with half the learning rates. Once in a run: then ``diverged`` ends it."""
+        """Go back to the last checkpoint and halve the learning rates. The second time in a run, raise ``diverged``."""
         state = self.state
         if self.plan.on_nonfinite == "stop" or not layout.of_run(self.run_dir):
             raise diverged

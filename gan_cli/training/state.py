@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on, bit for bit: taken down by ``capture``, put back by ``restore``."""
+"""The complete state of a run. ``capture`` reads it, and ``restore`` loads it back bit for bit."""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
@@ -23,10 +23,10 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 @dataclass
 class State:
-    """A run at one moment.
+    """The state of a run at one step.
 
-    ``step`` is the number of generator updates so far. ``lr_scale`` multiplies the learning rates: 1, and less once
-    the run has gone back after a step that was not finite. ``best`` is the lowest score so far, None before the first.
+    ``step`` is the number of generator updates so far. ``lr_scale`` multiplies the learning rates: it is 1, and less
+    after a rollback from a non-finite step. ``best`` is the lowest score so far, None before the first evaluation.
     """
 
     game: Game
@@ -44,18 +44,18 @@ class State:
 
     @property
     def progress(self) -> Progress:
-        """Where the run stands, in numbers."""
+        """The progress of the run, in numbers."""
         return Progress(self.step, self.batches.position, self.stopwatch.seconds, self.lr_scale, self.best)
 
     def capture(self) -> tuple[dict[str, Tensor], dict[str, list[dict[str, Any]]]]:
-        """The tensors of the run by their names in a checkpoint, and each optimizer's settings."""
+        """The tensors of the run, by their names in a checkpoint, and each optimizer's settings."""
         modules = module_tensors(dict(self.game.named_children()))
         states, settings = optimizer_tensors(self.optimizers)
         totals = {f"terms.{name}": value for name, value in self.totals.state().items()}
         return modules | states | totals | _random_states(self.device), settings
 
     def restore(self, saved: Checkpoint) -> None:
-        """Everything as it was when ``saved`` was written, but for the clock. UserError where the file doesn't fit."""
+        """Restore the state that ``saved`` holds, except the clock. UserError if the file does not fit."""
         for name, module in self.game.named_children():
             load_module(saved, name, module)
         for name, optimizer in self.optimizers.items():
@@ -67,7 +67,7 @@ class State:
         self.totals = Totals(self.device, saved.tensors("terms"))
 
     def describe(self, key: str) -> str:
-        """A tensor's name for a person: with that of the parameter that an optimizer's state belongs to."""
+        """The readable name of a tensor. An optimizer's tensor is shown with its parameter's name."""
         if not key.startswith("optimizer."):
             return key
         _, side, index, entry = key.split(".")
@@ -77,16 +77,16 @@ class State:
 
 
 def make_optimizers(game: Game, make: Mapping[str, MakeOptimizer], clip: float | None = None) -> dict[str, Optimizer]:
-    """One optimizer for each side of ``game``, for the weights of all its networks. The generator's is made first.
+    """One optimizer for each side of ``game``, for all networks of that side. The generator's optimizer is made first.
 
-    With ``clip`` the discriminator's weights are moved into [-clip, clip] after each of its updates.
+    With ``clip`` the discriminator's weights are clipped to [-clip, clip] after each discriminator update.
     """
     optimizers = {}
     for side in ("generator", "discriminator"):
         weights = [weight for network in game.networks(side).values() for weight in network.parameters()]
         optimizers[side] = make[side](weights)
         for group in optimizers[side].param_groups:
-            group["initial_lr"] = group["lr"]  # schedules multiply it
+            group["initial_lr"] = group["lr"]  # schedules multiply this rate
     if clip is not None:
         for network in game.networks("discriminator").values():
             optimizers["discriminator"].register_step_post_hook(partial(_clip, network, clip))
@@ -94,7 +94,7 @@ def make_optimizers(game: Game, make: Mapping[str, MakeOptimizer], clip: float |
 
 
 def _clip(network: nn.Module, clip: float, *_: Any) -> None:
-    """The hook that clips weights: it is called with an optimizer and the arguments of its step."""
+    """Clip the weights. A hook, called with an optimizer and the arguments of its step."""
     clip_weights(network, clip)
 
 
@@ -106,20 +106,20 @@ def module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 def optimizer_tensors(
     optimizers: Mapping[str, Optimizer],
 ) -> tuple[dict[str, Tensor], dict[str, list[dict[str, Any]]]]:
-    """The state of ``optimizers`` by its names in a checkpoint, and the settings of each."""
+    """The state tensors of ``optimizers``, by their names in a checkpoint, and the settings of each optimizer."""
     tensors, settings = {}, {}
     for name, optimizer in optimizers.items():
         state = optimizer.state_dict()
         settings[name] = state["param_groups"]
         for index, entries in state["state"].items():
             for key, value in entries.items():
-                if value is not None:  # SGD without momentum keeps a None
+                if value is not None:  # SGD without momentum stores None
                     tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value)
     return tensors, settings
 
 
 def load_module(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
-    """Fill ``module`` with the weights and buffers saved as ``name``. UserError unless they fit exactly."""
+    """Load the weights and buffers saved as ``name`` into ``module``. UserError unless they fit exactly."""
     try:
         module.load_state_dict(checkpoint.tensors(name))
     except RuntimeError as error:
@@ -127,10 +127,10 @@ def load_module(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
 
 
 def load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> None:
-    """Fill ``optimizer`` with the state and the settings saved as ``name``. UserError where they don't fit."""
+    """Load the state and the settings saved as ``name`` into ``optimizer``. UserError if they do not fit."""
     try:
         _load_optimizer(checkpoint, name, optimizer)
-    except Exception as error:  # optimizers check nothing: they trip over whatever is wrong
+    except Exception as error:  # optimizers do not check their state: any error may come up
         raise UserError(
             f"the {name}'s optimizer in {checkpoint.path} can't be read ({error!r}); use an older one"
         ) from error
@@ -142,7 +142,7 @@ def _load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> 
     for key, value in checkpoint.tensors(f"optimizer.{name}").items():
         index, entry = key.split(".")
         parameter = parameters[int(index)]
-        fits = value.shape == parameter.shape  # then in the parameter's own memory layout, which fused steps count on
+        fits = value.shape == parameter.shape  # then use the parameter's memory layout: fused steps need it
         if not fits and value.numel() != 1:
             raise ValueError(f"{key} has shape {list(value.shape)}")
         state.setdefault(int(index), {})[entry] = torch.empty_like(parameter).copy_(value) if fits else value
@@ -160,7 +160,7 @@ def _load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> 
 
 
 def _try_out(optimizer: Optimizer) -> None:
-    """Take a step with gradients of zero, and take it back: better now than as step 1's traceback."""
+    """Take a step with zero gradients, and undo it. A bad state is then reported before step 1."""
     optimizer.zero_grad()
     before = {parameter: parameter.detach().clone() for parameter in optimizer.state}
     for parameter in before:
@@ -173,8 +173,8 @@ def _try_out(optimizer: Optimizer) -> None:
 
 
 def _alike(saved: Any, fresh: Any) -> bool:
-    """Whether a ``saved`` setting is of the kind that the optimizer was made with: a number for a number, and so on."""
-    if isinstance(fresh, tuple):
+    """Whether a ``saved`` setting has the same kind of value as the ``fresh`` one: a number for a number, and so on."""
+    if isinstance(fresh, tuple | list):  # a list where torch keeps betas as they were given, as torch 2.6 does
         return isinstance(saved, tuple) and len(saved) == len(fresh) and all(map(_alike, saved, fresh))
     interchangeable: tuple[tuple[type, ...], ...] = ((int, float), (bool, type(None)))
     return type(saved) is type(fresh) or any({type(saved), type(fresh)} <= set(kinds) for kinds in interchangeable)
@@ -191,7 +191,7 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def _load_random_states(checkpoint: Checkpoint, device: torch.device) -> None:
-    """Set the global random generators to where they stood. UserError where the file doesn't say."""
+    """Restore the states of torch's global random generators. UserError if the file lacks them."""
     states = checkpoint.tensors("rng")
     try:
         torch.set_rng_state(states["cpu"])

@@ -8,25 +8,25 @@ import torch
 
 
 class Stopwatch:
-    """Seconds of training. What evaluations and files take, between :meth:`stop` and :meth:`start`, isn't counted."""
+    """Seconds of training. The time of evaluations and files, from :meth:`stop` to :meth:`start`, is not counted."""
 
     def __init__(self, device: torch.device, seconds: float = 0.0) -> None:
         self._counted, self._device = seconds, device
         self._since: float | None = None
 
     def start(self) -> None:
-        """Count from now on."""
+        """Start to count."""
         self._since = time.perf_counter()
 
     def stop(self) -> None:
-        """Count no longer. Work that is queued on a CUDA device is waited for: it is training too."""
+        """Stop counting. First wait for the work queued on a CUDA device, because that work is training too."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self._counted, self._since = self.seconds, None
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Within this context nothing is counted; however it is left, the watch goes on."""
+        """Pause the count within this context. The count continues afterwards, also after an exception."""
         self.stop()
         try:
             yield

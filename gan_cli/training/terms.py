@@ -1,4 +1,4 @@
-"""Named terms: what a side of a game descends and what a tick reports, and their means over the steps of a tick."""
+"""Named terms: the parts of a side's objective, and their means over the steps of a tick."""
 
 import math
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-RESERVED = frozenset({"step", "images", "seconds", "images_per_second", "time"})  # what a record holds beside terms
+RESERVED = frozenset({"step", "images", "seconds", "images_per_second", "time"})  # the other keys of a record
 
 
 class Term(NamedTuple):
     """One named quantity of a step: a value for each sample, ``[N]``.
 
-    ``weight`` multiplies the mean of the values in what is descended. A term of weight None is recorded only.
+    ``weight`` multiplies the mean of the values in the objective. A term of weight None is only recorded.
     """
 
     values: Tensor
@@ -24,7 +24,7 @@ Terms = Mapping[str, Term]
 
 
 def objective(terms: Terms) -> Tensor:
-    """What a side descends: the sum of the terms' means, each times its weight, in the order of ``terms``; a scalar."""
+    """The objective of a side, a scalar: the sum of the terms' means times their weights, in the order of ``terms``."""
     total = None
     for values, weight in terms.values():
         if weight is not None:
@@ -36,26 +36,26 @@ def objective(terms: Terms) -> Tensor:
 
 
 class Totals:
-    """Sum and count of each term since the last tick, on the device: no step waits for it.
+    """Sum and count of each term since the last tick, on the device. No step waits for them.
 
-    Sums are float64. Where the device has no float64 (MPS), they are float32 with Kahan's compensation. ``saved`` is
-    what :meth:`state` gave: a run that is resumed between two ticks averages over the same steps.
+    Sums are float64. On a device without float64 (MPS), sums are float32 with Kahan's compensation. ``saved`` is the
+    result of :meth:`state`: a run that is resumed between two ticks averages over the same steps.
     """
 
     def __init__(self, device: torch.device, saved: Mapping[str, Tensor] | None = None) -> None:
         self._dtype = torch.float32 if device.type == "mps" else torch.float64
         self._sums: dict[str, Tensor] = {}
-        self._lost: dict[str, Tensor] = {}  # what rounding took from each float32 sum
+        self._lost: dict[str, Tensor] = {}  # the rounding error of each float32 sum
         self._counts: dict[str, int] = {}
         for name, pair in (saved or {}).items():
-            if _is_total(name, pair):  # it may be a stranger's
+            if _is_total(name, pair):  # the file may come from a stranger
                 self._sums[name] = pair[0].to(device, self._dtype)
                 self._counts[name] = int(pair[1])
 
     def add(self, terms: Terms) -> dict[str, Tensor]:
-        """Add one step's terms; gives the sum of each term's values, a scalar on the device.
+        """Add one step's terms. Return the sum of each term's values, a scalar on the device.
 
-        ValueError for a name that is no identifier, or that records need for something else.
+        ValueError for a name that is not an identifier, or that is RESERVED.
         """
         sums = {name: term.values.detach().sum(dtype=self._dtype) for name, term in terms.items()}
         for name, value in sums.items():
@@ -84,15 +84,15 @@ class Totals:
         }
 
     def means(self) -> dict[str, float]:
-        """The mean of each term over all samples since the last tick; terms that are not finite are left out."""
+        """The mean of each term over all samples since the last tick. Non-finite means are left out."""
         names = list(self._sums)
-        totals = torch.stack([*self._sums.values()]).tolist() if names else []  # the tick's one wait for the device
+        totals = torch.stack([*self._sums.values()]).tolist() if names else []  # the only wait for the device in a tick
         found = {name: total / self._counts[name] for name, total in zip(names, totals, strict=True)}
         return {name: mean for name, mean in found.items() if math.isfinite(mean)}
 
 
 def _is_total(name: str, pair: Tensor) -> bool:
-    """Whether ``pair`` can be a sum and a count of ours, of a size that a mean can be taken of."""
+    """Whether ``pair`` is a valid sum and count, small enough to compute a mean."""
     return (
         name.isidentifier()
         and name not in RESERVED

@@ -1,1 +1,1 @@
-"""Readers of files that a stranger may have made. Every claim of such a file is checked; none of it is executed."""
+"""Readers of files from strangers. Every claim of such a file is checked, and no part of it is executed."""

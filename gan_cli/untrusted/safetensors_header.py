@@ -1,9 +1,9 @@
-"""Safetensors files from strangers: every claim of the header is checked before anything is allocated for it.
+"""Safetensors files from strangers: every claim of the header is checked before memory is allocated.
 
 The format (https://github.com/huggingface/safetensors): the header's length as 8 little-endian bytes; the header, a
 JSON object of each tensor's dtype, shape and place, with strings under ``__metadata__``; then the tensors' bytes, one
-after another. Its library reads the tensors; what it takes on faith (keys twice, empty tensors of any shape, names) is
-settled here. Complaints are ValueErrors of a few words, without the file's name.
+after another. The safetensors library reads the tensors. This module checks what that library does not: repeated keys,
+empty tensors of any shape, names. Errors are short ValueErrors without the file's name.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 HEADER_LIMIT = 4 << 20  # bytes; 10,000 tensors take about one million
-VALUE_LIMIT = 500_000  # in the header; eight a tensor
-DEPTH_LIMIT = 32  # of lists and objects within each other
+VALUE_LIMIT = 500_000  # values in the header; a tensor has eight
+DEPTH_LIMIT = 32  # of nested lists and objects
 NAME_LIMIT = 512  # characters
 LARGEST = 2**48  # numbers in a tensor, bytes in a file
 BITS = {
@@ -25,12 +25,12 @@ BITS = {
     **dict.fromkeys(("I32", "U32", "F32"), 32),
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
-BLANK_DIGEST = "0" * 64  # stands where the digest will, while it is taken
+BLANK_DIGEST = "0" * 64  # placeholder for the digest while the digest is computed
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself, checked: its metadata, each tensor's shape, and its size in bytes."""
+    """The checked header of a file: its metadata, each tensor's shape, and its size in bytes."""
 
     metadata: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
@@ -86,18 +86,20 @@ def _shapes(table: Mapping[str, Any], size: int) -> dict[str, tuple[int, ...]]:
 
 
 def _is_name(name: str) -> bool:
-    """Whether ``name`` is what modules call their tensors: words between dots, nothing like a path."""
+    """Whether ``name`` is a valid tensor name of a module: words between dots. A path is not valid."""
     return len(name) <= NAME_LIMIT and name.isprintable() and not set(name) & set("/\\") and all(name.split("."))
 
 
 def _counts(values: Any) -> bool:
-    """Whether ``values`` is a short list of whole numbers from 0 up that a file may hold so many of."""
+    """Whether ``values`` is a short list of whole numbers from 0 up, each small enough for a file."""
     return isinstance(values, list) and len(values) <= 16 and all(type(n) is int and 0 <= n < LARGEST for n in values)
 
 
 def strict_json(text: str, most: int) -> Any:
-    """``text`` as JSON. ValueError on a key that comes twice, nesting deeper than ours, more than ``most`` values, NaN,
-    and numbers that an int64 or a double can't hold.
+    """``text`` as JSON.
+
+    ValueError for a repeated key, nesting deeper than DEPTH_LIMIT, more than ``most`` values, NaN, or a number that an
+    int64 or a double cannot hold.
     """
     try:
         value = json.loads(
@@ -144,7 +146,7 @@ def _children(node: Any) -> Iterable[Any]:
 
 
 def sealed(content: bytes) -> bytearray:
-    """``content`` with the first :data:`BLANK_DIGEST` in it replaced by the SHA-256 of all of it, blank as it was."""
+    """``content`` with the first :data:`BLANK_DIGEST` in it replaced by the SHA-256 of ``content``."""
     at = content.index(BLANK_DIGEST.encode())
     result = bytearray(content)
     result[at : at + len(BLANK_DIGEST)] = hashlib.sha256(content).hexdigest().encode()
@@ -152,7 +154,7 @@ def sealed(content: bytes) -> bytearray:
 
 
 def is_sealed(path: Path, digest: str) -> bool:
-    """Whether every byte at ``path`` is as it was when :func:`sealed` put this ``digest`` into its header."""
+    """Whether the file at ``path`` is unchanged since :func:`sealed` put this ``digest`` into its header."""
     with path.open("rb") as file:
         length = file.read(8)
         header = file.read(int.from_bytes(length, "little"))

@@ -1,1 +1,1 @@
-"""Sinks: what is made of a run's records beside ``metrics.jsonl``, a module each. See gan_cli.rundir.records.Sink."""
+"""Sinks: other outputs of the records beside ``metrics.jsonl``, one module each. See gan_cli.rundir.records.Sink."""

@@ -12,10 +12,10 @@ NAME = "events.out.tfevents.gan-cli"
 
 
 def write(run_dir: Path, records: Sequence[Mapping[str, float]], grids: Sequence[tuple[int, Path]], anew: bool) -> None:
-    """Append the records and the grids to ``run_dir/events.out.tfevents.gan-cli``, or write it with them ``anew``.
+    """Append the records and the grids to ``run_dir/events.out.tfevents.gan-cli``, or write it ``anew``.
 
-    The file is made here and appended like any other: the writers of torch and TensorBoard write from a thread, which
-    loses up to two minutes of events when the process is killed and is gone for good after a full disk. Raises OSError.
+    This module writes the file itself. The writers of torch and TensorBoard use a thread: it loses up to two minutes of
+    events when the process is killed, and it never recovers from a full disk. Raises OSError.
     """
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -27,7 +27,7 @@ def write(run_dir: Path, records: Sequence[Mapping[str, float]], grids: Sequence
 
 
 def _events(records: Sequence[Mapping[str, float]], grids: Sequence[tuple[int, Path]], anew: bool) -> Iterator[Any]:
-    """The format's first event where the file begins ``anew``, then one for each record and grid, by their steps."""
+    """The events in the order of their steps, one for each record and grid. ``anew`` puts the format's event first."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -45,7 +45,7 @@ def _events(records: Sequence[Mapping[str, float]], grids: Sequence[tuple[int, P
 
 
 def _image(path: Path) -> Any | None:
-    """A PNG file as TensorBoard's image; None for a file that is none, or damaged."""
+    """A PNG file as TensorBoard's image; None if the file is not a PNG, or damaged."""
     from PIL import Image
     from tensorboard.compat.proto.summary_pb2 import Summary
 
