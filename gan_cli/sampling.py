@@ -32,7 +32,7 @@ def class_rows(classes: Sequence[int], n: int) -> Tensor:
 
 
 def columns_of(labels: Tensor | None) -> int | None:
-    """The number of images per row in a grid of :func:`class_rows`; None for fewer than two classes: the grid decides."""
+    """The images per row in a grid of :func:`class_rows`; None for fewer than two classes: then the grid decides."""
     several = labels is not None and bool((labels != labels[0]).any())
     return int((labels == labels[0]).sum()) if labels is not None and several else None
 
