@@ -1,8 +1,8 @@
-"""Datasets: one function each, which returns its examples; and the order to draw them.
+"""Datasets, one function each, and the order in which their examples are drawn.
 
-They are a :class:`Dataset` of uint8 images or, for pictures of the theory, :class:`Points`. Both have ``examples`` to
-draw from, ``network_input``, which makes a drawn batch what the networks see, and ``facts`` for building the networks.
-A dataset of one's own is a function that returns either, and a YAML file that names it.
+A dataset function returns a :class:`Dataset` of uint8 images or, for pictures of the theory, :class:`Points`. Both have
+``examples`` to draw from, ``network_input``, which converts a drawn batch to the networks' input, and ``facts`` for
+building the networks. A user-defined dataset is a function that returns either, and a YAML file that names it.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-LARGEST_SIZE = 4096  # pixels, of a side
+LARGEST_SIZE = 4096  # pixels per side
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Dataset:
     @property
     def pixel_mean(self) -> Tensor:
         """The mean image, ``[C, H, W]``, in [0, 1]."""
-        # In blocks, of which the sums are whole numbers that float32 holds exactly: a dataset need not fit in memory.
+        # In blocks, since a dataset may not fit in memory. A block's sums are integers that float32 represents exactly.
         total = torch.zeros(self.image_shape, dtype=torch.float64)
         for block in self.images.split(256):
             total += block.float().sum(dim=0)
@@ -61,7 +61,7 @@ class Dataset:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What networks are built for: ``image_shape``, and ``pixel_mean``, a function, as it looks at all images."""
+        """The networks' arguments: ``image_shape``, and ``pixel_mean``, a function because it must read all images."""
         return {"image_shape": self.image_shape, "pixel_mean": lambda: self.pixel_mean}
 
 
@@ -89,7 +89,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Points:
-    """Points ``[N, d]`` float32, in units of their own, and the mixture they were drawn from, where they were."""
+    """Points ``[N, d]`` float32, at any scale, and the mixture from which they were drawn, if any."""
 
     points: Tensor
     mixture: Mixture | None = None
@@ -109,7 +109,7 @@ class Points:
 
     @staticmethod
     def network_input(points: Tensor) -> Tensor:
-        """The points as they are: the networks know their scale."""
+        """The points, unchanged: the networks scale them."""
         return points
 
     @property
@@ -119,7 +119,7 @@ class Points:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the networks are built for: ``image_shape``, and ``data_mean`` ``[d]`` and ``data_std`` (one number)."""
+        """The networks' arguments: ``image_shape``, ``data_mean`` ``[d]`` and ``data_std`` (one number)."""
         mean = self.points.mean(dim=0)
         return {
             "image_shape": self.image_shape,
@@ -129,12 +129,12 @@ class Points:
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """uint8 images -> float32 in [-1, 1], the range every network of this package works in."""
+    """uint8 images -> float32 in [-1, 1], the range of images in every network of this package."""
     return images.float().div_(127.5).sub_(1)
 
 
 def resized(images: Tensor, size: int | None) -> Tensor:
-    """Square uint8 images ``[N, C, S, S]`` at ``size``, bilinear and antialiased; unchanged where ``size`` is None."""
+    """Resize square uint8 images ``[N, C, S, S]`` to ``size``, bilinear and antialiased; None leaves them unchanged."""
     if size is None or images.shape[-2:] == (size, size):
         return images
     if not 1 <= size <= LARGEST_SIZE:
@@ -145,11 +145,11 @@ def resized(images: Tensor, size: int | None) -> Tensor:
 
 
 class Sampler:
-    """Indices for minibatches: every example once an epoch, in an order that ``seed`` and the epoch alone decide.
+    """Indices for minibatches: every example once per epoch, in an order that depends only on ``seed`` and the epoch.
 
-    ``position`` counts the indices given out so far, across epochs, and is all there is to save: a sampler built with
-    it goes on where the other stopped. A batch that reaches the end of an epoch goes on into the next, so that datasets
-    smaller than a batch work as well.
+    ``position`` counts the indices drawn so far, over all epochs. It is the sampler's only state: a new sampler with
+    this ``position`` continues where the old one stopped. A batch that reaches the end of an epoch continues in the
+    next, so a dataset may be smaller than a batch.
     """
 
     def __init__(self, n: int, seed: int, position: int = 0, device: torch.device | str = "cpu") -> None:

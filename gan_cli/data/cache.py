@@ -1,7 +1,7 @@
-"""Decoded images in a file: made once, mapped into memory by every later start and every other process.
+"""A cache of decoded images: each file is made once, then every later run and other process maps it into memory.
 
-An entry is a safetensors file: ``images``, uint8 ``[N, C, H, W]``; ``readable``, bool, one for each file that was
-decoded; and in the metadata the ``key`` of what it was made from. It is data: nothing in it is executed.
+An entry is a safetensors file with ``images``, uint8 ``[N, C, H, W]``, and ``readable``, one bool for each image file.
+Its metadata have the ``key`` of the image files. An entry is only data: nothing in it is executed.
 """
 
 import errno
@@ -31,23 +31,23 @@ from gan_cli.files import remove_leftovers, replacing
 log = logging.getLogger(__name__)
 
 Read = Callable[[Path], np.ndarray | None]
-HEADER = 4096  # bytes before the images, so that these begin on a page
+HEADER = 4096  # bytes before the images, so that the images begin on a memory page
 
 
 def images_of(
     paths: Sequence[Path], read: Read, shape: tuple[int, int, int], name: str, key: str
 ) -> tuple[Tensor, list[Path]]:
-    """The images that ``read`` makes of ``paths``, uint8 ``[N, *shape]``, and the paths it returns None for.
+    """The images that ``read`` decodes from ``paths``, uint8 ``[N, *shape]``, and the paths for which it returns None.
 
-    They are mapped from the entry ``name`` of the cache if that was made with the same ``key``, and is still right
-    about what can't be read; else it is made anew. Where the cache takes no file, they are kept in memory, with a
+    The images are mapped from the cache entry ``name`` if the entry has the same ``key`` and its unreadable files are
+    still unreadable. Otherwise the entry is made anew. If the cache can't be written, the images stay in memory, with a
     warning.
     """
     try:
         entry = cache_folder() / "folders" / name / "images.safetensors"
         if found := _load(entry, paths, read, shape, key):
             return found
-        with _locked(entry.parent):  # another process may have made it in the meantime
+        with _locked(entry.parent):  # another process may have made the entry meanwhile
             if found := _load(entry, paths, read, shape, key) or _make(entry, paths, read, shape, key):
                 return found
         raise OSError(errno.EIO, "what was written can't be read back")
@@ -66,9 +66,9 @@ def images_of(
 def _load(
     entry: Path, paths: Sequence[Path], read: Read, shape: tuple[int, int, int], key: str
 ) -> tuple[Tensor, list[Path]] | None:
-    """What :func:`images_of` returns, from ``entry``; None if that isn't there, isn't whole, or is out of date."""
+    """The result of :func:`images_of`, from ``entry``; None if ``entry`` is missing, incomplete or out of date."""
     try:
-        with safe_open(entry, "pt") as file:  # it checks the header against the file's size
+        with safe_open(entry, "pt") as file:  # safe_open checks the header against the file's size
             if (file.metadata() or {}).get("key") != key:
                 return None
             images, readable = file.get_tensor("images"), file.get_tensor("readable")
@@ -79,7 +79,7 @@ def _load(
     if (images.dtype, images.shape) != (torch.uint8, (int(readable.sum()), *shape)):
         return None
     unreadable = _unreadable(paths, readable.tolist())
-    if any(_read_all(unreadable, read, lambda image: None)):  # rights may have been granted, a network disk is back
+    if any(_read_all(unreadable, read, lambda image: None)):  # e.g. a network disk is back
         return None
     return images, unreadable
 
@@ -87,10 +87,10 @@ def _load(
 def _make(
     entry: Path, paths: Sequence[Path], read: Read, shape: tuple[int, int, int], key: str
 ) -> tuple[Tensor, list[Path]] | None:
-    """Write ``entry``, whole or not at all, and load it. Takes memory for a few images only."""
+    """Write ``entry`` atomically, and load it. Only a few images are in memory at a time."""
     remove_leftovers(entry.parent)
     needed = len(paths) * math.prod(shape)
-    if shutil.disk_usage(entry.parent).free < needed:  # found now, not after minutes
+    if shutil.disk_usage(entry.parent).free < needed:  # fail now, not after minutes
         raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for {needed / 1e9:.3g} GB", str(entry.parent))
     with replacing(entry) as file:
         file.seek(HEADER)
@@ -102,7 +102,7 @@ def _make(
 
 
 def _header(shape: tuple[int, ...], files: int, key: str) -> bytes:
-    """The first :data:`HEADER` bytes of an entry, as the safetensors format has them, filled up with spaces."""
+    """The first :data:`HEADER` bytes of an entry: a header in the safetensors format, padded with spaces."""
     size = math.prod(shape)
     table = {
         "__metadata__": {"key": key},
@@ -114,7 +114,7 @@ def _header(shape: tuple[int, ...], files: int, key: str) -> bytes:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep ``folder``, made if need be, to this process. Waits for another one that has it."""
+    """Lock ``folder`` for this process; create it if it is missing. Waits while another process has the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -129,12 +129,12 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _read_all(paths: Sequence[Path], read: Read, put: Callable[[np.ndarray], object]) -> list[bool]:
-    """``put`` the images of ``paths``, in their order; says which of them gave one."""
+    """Call ``put`` on the images of ``paths``, in order. Returns for each path whether it gave an image."""
     readable = []
     bar = tqdm(total=len(paths), desc="reading images", unit="file", leave=False, disable=None)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of Python's lock while it works
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow releases Python's global lock while it decodes
         results = (pool.submit(read, path) for path in paths)
-        ahead = deque(islice(results, 4 * (os.cpu_count() or 1)))  # no more are in memory at a time
+        ahead = deque(islice(results, 4 * (os.cpu_count() or 1)))  # the most images in memory at a time
         while ahead:
             image = ahead.popleft().result()
             ahead.extend(islice(results, 1))

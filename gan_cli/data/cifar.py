@@ -9,9 +9,9 @@ from gan_cli.data.download import cache_folder, download
 
 
 def cifar10(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:
-    """CIFAR-10, 50,000 + 10,000 colour images of 32x32 in ten classes, from ``root``, else downloaded once.
+    """CIFAR-10: 50,000 + 10,000 colour images of 32x32 in ten classes, from ``root`` or downloaded once.
 
-    ``root`` is the folder that holds ``cifar-10-batches-py``; torchvision checks the files' md5 before it reads them.
+    ``root`` is the folder that contains ``cifar-10-batches-py``. Torchvision checks each file's md5 before reading it.
     """
     from torchvision.datasets import CIFAR10
 

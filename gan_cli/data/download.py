@@ -1,4 +1,4 @@
-"""Datasets that are fetched once through torchvision, where they are kept, and what to say where nothing can be."""
+"""Downloads: the folder where they are kept, and the error message when a download fails."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def cache_folder() -> Path:
-    """Where downloads and decoded images are kept: ``$GAN_CLI_CACHE``, else ``$XDG_CACHE_HOME/gan-cli``, else
+    """The folder of downloads and decoded images: ``$GAN_CLI_CACHE``, else ``$XDG_CACHE_HOME/gan-cli``, else
     ``~/.cache/gan-cli``."""
     if own := os.environ.get("GAN_CLI_CACHE"):
         return Path(os.path.expanduser(own))
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 
 
 def download(fetch: Callable[[], T], wanted: str, folder: Path) -> T:
-    """``fetch()``; where it fails, UserError says which files (``wanted``) to put into which ``folder``."""
+    """The result of ``fetch()``. If it fails, UserError says which files (``wanted``) to put into which ``folder``."""
     try:
         return fetch()
     except (OSError, RuntimeError) as error:  # URLError is an OSError; torchvision raises RuntimeError on a bad file

@@ -1,4 +1,4 @@
-"""A folder of images of one's own: any tree, any sizes, any modes."""
+"""A folder of the user's images: any tree, any sizes, any modes."""
 
 import hashlib
 import logging
@@ -18,21 +18,19 @@ from gan_cli.errors import UserError, printable
 
 log = logging.getLogger(__name__)
 
-DECODER = (
-    1  # to be raised when the functions below make other pixels of a file than they did: then caches are made anew
-)
+DECODER = 1  # raise it when the functions below decode a file to different pixels: then caches are made anew
 
-# Pillow goes by what a file begins with, not by its suffix, and some of its readers are dangerous (EPS: it runs
-# Ghostscript): so the formats are named. TGA, which has no signature, comes last.
+# Pillow chooses a reader by a file's first bytes, not by its suffix. Some of its readers are dangerous (EPS runs
+# Ghostscript), so only these formats are allowed. TGA has no signature and comes last.
 WANTED = ("BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP", "AVIF", "TGA")
 SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in WANTED}
-FORMATS = [name for name in WANTED if name in Image.OPEN]  # not every Pillow has AVIF; the JPEG reader reads MPO, too
+FORMATS = [name for name in WANTED if name in Image.OPEN]  # not every Pillow has AVIF; the JPEG reader also reads MPO
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """``image`` in mode L (1 channel) or RGB (3): 16-bit values scaled to 8, transparency laid on white."""
+    """``image`` in mode L (1 channel) or RGB (3): 16-bit values are scaled to 8 bits, transparency becomes white."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        # Pillow's own conversion cuts values off at 255: a 16-bit photograph turns white, a float one in [0, 1] black.
+        # Pillow's own conversion clips values at 255: a 16-bit image turns white, a float image in [0, 1] black.
         values = np.asarray(image).astype(np.float64)
         full = 1 if image.mode == "F" and values.max() <= 1 else 65535 if image.mode != "F" else 255
         image = Image.fromarray((values * 255 / full).round().clip(0, 255).astype(np.uint8))
@@ -47,7 +45,7 @@ def read_image(path: Path, size: int, channels: int) -> np.ndarray:
     with Image.open(path, formats=FORMATS) as image:
         image.draft(
             "RGB" if channels == 3 else "L", (size, size)
-        )  # a JPEG decodes at 1/2, 1/4 or 1/8 where that will do
+        )  # a JPEG decodes at 1/2, 1/4 or 1/8 if that is large enough
         upright = ImageOps.exif_transpose(image)
         square = ImageOps.fit(to_channels(upright, channels), (size, size), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1))
@@ -66,7 +64,7 @@ def image_files(top: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add(identity)
-        # Sorted, so that a folder with two paths is always found by the same one.
+        # Sorted, so that a folder with two paths is always found by the same path.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(here, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
 
@@ -75,12 +73,12 @@ def _try_read(path: Path, size: int, channels: int) -> np.ndarray | None:
     """:func:`read_image`, or None for a file that isn't a whole image."""
     try:
         return read_image(path, size, channels) if path.is_file() else None  # opening a FIFO would wait for ever
-    except Exception:  # Pillow lets whatever a damaged file trips it up with through: struct.error, TypeError, …
+    except Exception:  # a damaged file can make Pillow raise anything: struct.error, TypeError, …
         return None
 
 
 def _key(paths: list[Path]) -> str:
-    """A digest of what the decoded images depend on: the files' paths, sizes and times, and how they are decoded."""
+    """A digest of everything that decides the decoded images: the files' paths, sizes and times, and the decoder."""
     digest = hashlib.sha256(f"{DECODER} {FORMATS}".encode())
     for path in paths:
         try:
@@ -95,10 +93,10 @@ def _key(paths: list[Path]) -> str:
 def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
     """Every image file below ``root``, at ``size`` x ``size`` with 1 (grey) or 3 (RGB) ``channels``, uint8.
 
-    Files are taken in the order of their paths; where all of them lie in subfolders, two or more, these are the
-    classes. They are decoded once, into a file of the cache folder that is mapped
-    into memory, and again when one of them has changed, come or gone. Unreadable ones are counted and named in one
-    warning; UserError if ``root`` is no folder or holds no readable image.
+    Files are sorted by path. If every file lies in a subfolder and there are two subfolders or more, the subfolders are
+    the classes. Files are decoded once, into a file of the cache folder, which is mapped into memory. They are decoded
+    again when a file is changed, added or removed. One warning counts and names unreadable files. UserError if ``root``
+    is not a folder or contains no readable image.
     """
     if size < 1:
         raise UserError(f"dataset.size={size} is too small: at least 1")
@@ -108,17 +106,17 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
         raise UserError(f"dataset.channels={channels}: choose 1 (grey) or 3 (colour)")
     if root is None:
         raise UserError("dataset=folder needs dataset.root=PATH, a folder of images")
-    top = Path(os.path.abspath(os.path.expanduser(root)))  # unlike Path.expanduser, it bears names of no user
+    top = Path(os.path.abspath(os.path.expanduser(root)))  # unlike Path.expanduser, it accepts unknown user names
     if not top.is_dir():
         raise UserError(f"dataset.root={root} is not a folder; give the folder that holds your images")
     paths = sorted(image_files(top))
     if not paths:
         raise UserError(f"no image files below {top}; it may be the wrong folder")
-    # One entry for each folder and shape: a folder that has changed replaces its own.
+    # One cache entry for each folder and shape: a changed folder replaces its old entry.
     name = f"{hashlib.sha256(os.fsencode(top)).hexdigest()[:16]}-{size}x{size}x{channels}"
     with warnings.catch_warnings():
-        # Pillow only warns of up to twice the pixels that it takes for safe. The filters are the whole process's, so
-        # they are set here and not in the threads.
+        # Up to twice its limit of pixels, Pillow only warns; here the warning becomes an error. Filters apply to the
+        # whole process, so they are set here and not in the threads.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         images, unreadable = images_of(
             paths, lambda path: _try_read(path, size, channels), (channels, size, size), name, _key(paths)

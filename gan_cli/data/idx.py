@@ -1,4 +1,4 @@
-"""MNIST and its relatives: the IDX file format, read straight from the (gzipped) files."""
+"""MNIST and related datasets, read from plain or gzipped files in the IDX format."""
 
 import gzip
 import math
@@ -25,7 +25,7 @@ def read_idx(path: Path) -> Tensor:
     """One IDX file of unsigned bytes, plain or gzipped, as a uint8 tensor of the shape in its header.
 
     The format (on the MNIST page): two zero bytes, the type code 8, the number of dimensions, each dimension as a
-    big-endian 32-bit integer, then the bytes. UserError where the file isn't that, or has not the size it claims.
+    big-endian 32-bit integer, then the data. UserError if the file has another format or not the size in its header.
     """
     try:
         raw = path.read_bytes()
@@ -62,11 +62,11 @@ def read_idx_pair(root: Path, split: str, class_names: tuple[str, ...], size: in
 
 
 def mnist(root: str | None = None, split: str = "train", size: int | None = None, limit: int | None = None) -> Dataset:
-    """MNIST, 60,000 + 10,000 digits of 28x28 (LeCun, Cortes, Burges). It is shipped in this package.
+    """MNIST: 60,000 + 10,000 digits of 28x28 (LeCun, Cortes, Burges). This package contains the files.
 
-    ``root`` reads any other folder with files of the same names instead (KMNIST, say). With ``limit`` only the first so
-    many of the training images are the split ``train`` and the others ``validation``: Goodfellow et al. 2014 trained
-    on 50,000 and chose the Parzen window by the rest.
+    ``root`` names another folder with files of the same names, for example KMNIST. With ``limit`` the split ``train``
+    is the first ``limit`` training images, and the split ``validation`` is the others: Goodfellow et al. 2014 trained
+    on 50,000 images and chose the Parzen window on the others.
     """
     file = "train" if split == "validation" else split
     whole = read_idx_pair(Path(root) if root else SHIPPED / "mnist", file, tuple("0123456789"), size)
@@ -81,8 +81,8 @@ def mnist(root: str | None = None, split: str = "train", size: int | None = None
 def stacked_mnist(root: str | None = None, split: str = "train", size: int | None = None, n: int = 50_000) -> Dataset:
     """Stacked MNIST (Metz et al. 2017, arXiv 1611.02163): three digits as one RGB image, in 1000 classes.
 
-    ``n`` triplets of MNIST's digits of ``split``, drawn independently, the same in every run; ``root`` as for
-    :func:`mnist`. The label is the number that red, green and blue spell: ``100 r + 10 g + b``.
+    The images are ``n`` triplets of MNIST's digits of ``split``, drawn independently, the same in every run. ``root``
+    is as for :func:`mnist`. The label is the number formed by red, green and blue: ``100 r + 10 g + b``.
     """
     if not 1 <= n <= MOST_STACKS:
         raise UserError(f"dataset.n={n} should be at least 1 and at most {MOST_STACKS}")
@@ -95,7 +95,8 @@ def stacked_mnist(root: str | None = None, split: str = "train", size: int | Non
 def fashion_mnist(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:
     """Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747): MNIST's format and sizes, ten kinds of clothing.
 
-    From ``root``, or where Debian's package ``dataset-fashion-mnist`` put it, or downloaded once by torchvision.
+    The files come from ``root``, else from Debian's package ``dataset-fashion-mnist``, else from one download by
+    torchvision.
     """
     names = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
     if root is None and DEBIAN_FASHION_MNIST.is_dir():

@@ -15,9 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def write_animation(frames: list[Path], stem: Path) -> Path | None:
-    """An animation of picture files in their order: ``stem``.webp, or .gif where Pillow can't write WebP.
+    """Write an animation of picture files in their order: ``stem``.webp, or .gif if Pillow can't write WebP.
 
-    Long runs are thinned to about 100 frames; the last one stays for two seconds. None where there are no frames.
+    Long runs are thinned to about 100 frames. The last frame stays for two seconds. Returns the animation's path, or
+    None if there are no frames.
     """
     if not frames:
         return None
@@ -37,12 +38,12 @@ def write_animation(frames: list[Path], stem: Path) -> Path | None:
 
 
 def write_run_animation(run_dir: Path) -> None:
-    """``training.webp`` (or ``.gif``) of a run folder, from its sample grids; a warning instead if one is damaged."""
+    """Write ``training.webp`` (or ``.gif``) from a run folder's sample grids; only warn if a grid is damaged."""
     try:
         write_animation(layout.sample_grids(run_dir), run_dir / "training")
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's
+            raise  # an error of the disk
         log.warning("no animation: a picture in %s is damaged (%s)", run_dir / "samples", one_line(error))
 
 

@@ -1,4 +1,4 @@
-"""An empty matplotlib figure of so many pixels, and a figure in pixels."""
+"""Matplotlib figures: an empty figure of a given size in pixels, and the image of a figure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DPI = 110
 
 
 def empty(width: int, height: int, layout: Literal["constrained"] | None = None) -> Figure:
-    """An empty figure of so many pixels."""
+    """An empty figure of ``width`` x ``height`` pixels."""
     from matplotlib.figure import Figure  # not pyplot: it keeps global state and looks for a display
 
     return Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout=layout)
 
 
 def drawn(figure: Figure) -> Image.Image:
-    """``figure`` in pixels."""
+    """``figure`` as an RGB image."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

@@ -16,10 +16,10 @@ PANEL = 495, 396  # pixels
 
 
 def write_curves(run_dir: Path) -> None:
-    """``run_dir/curves.png`` from its records: both losses, D(x) and D(G(z)), and the terms of a game of one's own.
+    """Write ``run_dir/curves.png`` from the run's records: both losses, D(x) and D(G(z)), and user-defined terms.
 
-    Dashed: the values at the equilibrium of Goodfellow et al. 2014, section 4, D = 1/2. A panel is there for the terms
-    that the records have. Nothing is drawn before the first tick.
+    The dashed line is the equilibrium D = 1/2 of Goodfellow et al. 2014, section 4. A panel is drawn only if the
+    records have its terms. Nothing is drawn before the first tick.
     """
     rows = read_metrics(run_dir)
     names = {name: None for row in rows for name in row}
@@ -42,7 +42,7 @@ def write_curves(run_dir: Path) -> None:
 
 
 def _draw(axes: Any, rows: Sequence[Mapping[str, float]], labels: Mapping[str, str]) -> None:
-    """A line for each of the terms that ``labels`` names, over the steps at which it was recorded."""
+    """Draw a line for each term in ``labels``, over the steps at which the term was recorded."""
     style: dict[str, Any] = {"marker": "o", "markersize": 3} if len(rows) < 5 else {}
     for name, label in labels.items():
         points = [(row["step"], row[name]) for row in rows if name in row]

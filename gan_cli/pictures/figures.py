@@ -20,10 +20,10 @@ HEAD, MARGIN, NARROWEST = 68, 12, 600  # pixels above and around the images of a
 
 
 def write_neighbours(samples: Tensor, train: Tensor, path: Path, extractor: Extractor | None = None) -> None:
-    """A PNG of each sample beside the training image nearest to it: Goodfellow et al. 2014, Figure 2.
+    """Write a PNG of each sample beside its nearest training image: Goodfellow et al. 2014, Figure 2.
 
-    uint8 images ``[N, C, H, W]`` and ``[M, C, H, W]``. Nearest in pixels and, with an ``extractor``, in its features: a
-    sample that is the image beside it was memorised.
+    The images are uint8 ``[N, C, H, W]`` and ``[M, C, H, W]``. The nearest image is found in pixels and, with an
+    ``extractor``, also in features. A sample equal to its neighbour was memorised.
     """
     columns = {"sample": samples, "pixels": train[nearest(samples.flatten(1), train.flatten(1))[1]]}
     if extractor is not None:
@@ -43,12 +43,12 @@ def write_interpolation(
     prior: str = "normal",
     labels: Tensor | None = None,
 ) -> None:
-    """A PNG of the images on the way from latents ``start`` to ``end``, ``[N, z_dim]`` each, a row for each pair.
+    """Write a PNG of the images along the path from ``start`` to ``end``, ``[N, z_dim]`` each: one row for each pair.
 
-    A conditional generator is given ``labels`` ``[N]``, one for each row.
+    ``labels`` ``[N]``, one for each row, are for a conditional generator.
 
-    On the left on straight lines, as in Goodfellow et al. 2014, Figure 3, on the right on great circles, which suit a
-    normal prior better.
+    The left panel follows straight lines, as in Goodfellow et al. 2014, Figure 3. The right panel follows great
+    circles, which suit a normal prior better.
     """
 
     def along(latents: Tensor) -> Tensor:
@@ -65,9 +65,9 @@ def write_interpolation(
 
 
 def _write_panels(panels: Sequence[tuple[str, Tensor]], columns: Sequence[str], title: str, path: Path) -> None:
-    """A PNG of uint8 images ``[rows, columns, C, H, W]``, each panel with its title and its columns' names on top.
+    """Write a PNG of panels of uint8 images ``[rows, columns, C, H, W]``, with title and column names above each panel.
 
-    The images are enlarged by a whole factor, and drawn pixel by pixel.
+    The images are enlarged by an integer factor, without interpolation.
     """
     height, width = panels[0][1].shape[-2:]
     factor = max(1, 64 // height)

@@ -1,4 +1,4 @@
-"""From uint8 images to pictures: single ones, grids, PNG files."""
+"""From uint8 images to pictures: single images, grids, PNG files."""
 
 import io
 import math
@@ -24,7 +24,7 @@ GAP = 2  # pixels between the images of a grid
 
 
 def _grid_layout(n: int, sides: Sequence[int], columns: int | None) -> tuple[int, int, tuple[int, int]]:
-    """How much larger the images of a grid are drawn, how many in a row, and the grid's (width, height)."""
+    """The enlargement factor of a grid's images, the number of images per row, and the grid's (width, height)."""
     height, width = sides
     factor, columns = max(1, 64 // height), columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
@@ -42,9 +42,9 @@ def check_grid(n: int, image_shape: Sequence[int], columns: int | None = None) -
 
 
 def grid(batch: Tensor, columns: int | None = None) -> Image.Image:
-    """uint8 images ``[N, C, H, W]`` in a grid, row by row; small ones enlarged by a whole factor.
+    """uint8 images ``[N, C, H, W]`` in a grid, row by row; small images are enlarged by an integer factor.
 
-    Near-square where ``columns``, the images in a row, is not given.
+    ``columns`` is the number of images per row. Without it the grid is nearly square.
     """
     factor, columns, size = _grid_layout(len(batch), batch.shape[2:], columns)
     enlarged = batch.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
@@ -59,7 +59,7 @@ def grid(batch: Tensor, columns: int | None = None) -> Image.Image:
 def grid_of(latents: Tensor, labels: Tensor | None = None) -> Callable[[int, nn.Module], Image.Image]:
     """A function: step, generator -> the grid of its images of these ``latents`` ``[N, z_dim]`` and ``labels`` ``[N]``.
 
-    With labels of several classes, one after the other, it has a row for each.
+    If the labels have several classes, in order, the grid has one row for each class.
     """
     columns = columns_of(labels)
     return lambda step, generator: grid(torch.cat(list(generate(generator, latents, labels=labels))), columns)

@@ -1,4 +1,4 @@
-"""Pictures of points: Figure 1 of Goodfellow et al. 2014 on a line, a scatter plot in the plane."""
+"""Pictures of points: Figure 1 of Goodfellow et al. 2014 in one dimension, a scatter plot in two."""
 
 import math
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from gan_cli.noise import quantiles
 from gan_cli.pictures import canvas
 from gan_cli.sampling import generate_points
 
-ARROWS = 24  # of Figure 1, from z to x
-SHOWN = 2000  # points of the data
+ARROWS = 24  # intervals between the arrows of Figure 1, which lead from z to x
+SHOWN = 2000  # data points in a scatter plot
 
 Draw = Callable[[int, nn.Module], Image.Image]  # step, generator -> picture
 
@@ -22,8 +22,9 @@ Draw = Callable[[int, nn.Module], Image.Image]  # step, generator -> picture
 def figure_1(mixture: Mixture, discriminator: nn.Module, prior: str) -> Draw:
     """A function: step, generator -> Figure 1 of Goodfellow et al. 2014, for data and a latent of one dimension.
 
-    As there p_data is dotted, p_g solid, D(x) dashed, and arrows lead from z to x = G(z), from latents of equal
-    probability to the next. Beside D the best one for this generator, D*. The axes are the same whatever the step.
+    As in the paper, p_data is dotted, p_g is solid, D(x) is dashed, and arrows lead from z to x = G(z). The probability
+    between neighbouring arrows is always the same. D*, the best discriminator for this generator, is shown as well. The
+    axes are the same at every step.
     """
     low, high = theory.span(mixture)
     z = quantiles(prior, ARROWS)
@@ -41,7 +42,7 @@ def figure_1(mixture: Mixture, discriminator: nn.Module, prior: str) -> Draw:
         density.tick_params(labelbottom=False)
         output = density.twinx()
         output.plot(x, found.logits.sigmoid().numpy(), "--", color="tab:blue", linewidth=2, label="$D(x)$")
-        seen = found.data + found.generated > 0.03 * found.data.max()  # elsewhere it is a quotient of next to nothings
+        seen = found.data + found.generated > 0.03 * found.data.max()  # elsewhere D* is a quotient of tiny numbers
         output.plot(x, found.d_star.where(seen, math.nan).numpy(), color="tab:red", linewidth=0.9, label="$D^*(x)$")
         output.set(ylim=(0, 1), ylabel="probability of being real")
         handles = [*density.get_lines(), *output.get_lines()]

@@ -1,4 +1,4 @@
-"""What shows a generator while it trains: the picture that a run writes to ``samples/``."""
+"""The picture of a generator during training, which a run writes to ``samples/``."""
 
 from torch import Tensor, nn
 
@@ -12,9 +12,10 @@ from gan_cli.sampling import columns_of
 def drawing(
     dataset: Dataset | Points, discriminator: nn.Module, prior: str, latents: Tensor, labels: Tensor | None = None
 ) -> Draw:
-    """What shows a generator for such data: the pictures of ``latents`` ``[N, z_dim]`` and ``labels``, or Figure 1.
+    """The drawing function for ``dataset``: its pictures show samples of ``latents`` and ``labels``, or Figure 1.
 
-    UserError for points that neither a line nor a plane holds, and for what Figure 1 can't show.
+    ``latents`` are ``[N, z_dim]``. UserError for points of more than two dimensions, and for points or latents that
+    Figure 1 can't show.
     """
     if isinstance(dataset, Dataset):
         check_grid(len(latents), dataset.image_shape, columns_of(labels))
