@@ -55,7 +55,7 @@ def test_damaged_checkpoints_of_later_steps_do_not_count_among_those_that_are_ke
 
 def test_a_checkpoint_that_the_disk_no_longer_gives_back_is_passed_over(tmp_path, monkeypatch, caplog):
     first = save_checkpoint(tmp_path)
-    checkpoint.save(tmp_path / "checkpoints", checkpoint.Progress(8), {}, {})
+    checkpoint.save(tmp_path / "checkpoints", checkpoint.Progress(8), {}, {"a": torch.zeros(1)})
     original = safetensors_header.is_sealed
 
     def failing(path, digest):
@@ -227,7 +227,7 @@ def test_a_configuration_without_a_generator_is_told(tmp_path):
 )
 def test_progress_that_no_run_comes_to_is_refused(tmp_path, name, value):
     progress = dataclasses.replace(checkpoint.Progress(7, 70, 1.5), **{name: value})
-    path = checkpoint.save(tmp_path, progress, {}, {})
+    path = checkpoint.save(tmp_path, progress, {}, {"a": torch.zeros(1)})
     with pytest.raises(UserError, match="is not a checkpoint of gan-train"):
         checkpoint.read(path)
 

@@ -134,7 +134,7 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
 
 
 def _labelled(images: Tensor, paths: list[Path]) -> Dataset:
-    """``images`` with the topmost of their ``paths``' folders as classes, where all of them lie in two or more."""
+    """``images`` with the top folders of their ``paths`` as classes, if every path has one and there are at least 2."""
     folders = [path.parts[0] if len(path.parts) > 1 else "" for path in paths]
     names = sorted(set(folders))
     if "" in names or len(names) < 2:

@@ -38,7 +38,7 @@ class Extractor:
 
     @torch.inference_mode()
     def labels(self, images: Tensor) -> Tensor:
-        """The likeliest class of each uint8 image ``[N, C, H, W]``, int64 ``[N]``. Needs an extractor that classifies."""
+        """The likeliest class of each uint8 image ``[N, C, H, W]``, int64 ``[N]``. Needs ``classify``."""
         assert self.classify is not None
         return self.classify(self.embed(images)).argmax(dim=1)
 

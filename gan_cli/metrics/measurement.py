@@ -16,7 +16,7 @@ FEWEST = 16  # least number of real and of generated images: neighbours, subsets
 
 
 class Inapplicable(UserError):
-    """A metric has no meaning for these data, or lacks what it needs. It is skipped, and the message gives the reason."""
+    """A metric has no meaning for these data, or lacks what it needs. It is skipped; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Data:
 
     @cached_property
     def classify(self) -> Callable[[Tensor], Tensor]:
-        """Features -> class logits. Inapplicable unless the classifier is right on at least 90% of the training data."""
+        """Features -> class logits. Inapplicable unless the classifier is right on 90% of the training data."""
         if self.extractor.classify is None or self.train.labels is None:
             raise Inapplicable("needs labelled data, and a classifier for them")
         classify = torch.inference_mode()(self.extractor.classify)
@@ -117,7 +117,7 @@ class Data:
         return classify
 
     def compared(self) -> tuple[Tensor, Tensor, Extractor | None]:
-        """Held-out and generated rows for a two-sample test, the same number: features, or pixels without an extractor."""
+        """Equally many held-out and generated rows for a two-sample test: features, or pixels without an extractor."""
         m = min(len(self.fresh), self.n)
         try:
             return self.fresh_features[:m], self.fake_features[:m], self.extractor

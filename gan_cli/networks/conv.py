@@ -1,7 +1,8 @@
 """Small convolutional networks for small images, such as 28x28 and 32x32: the default, made for a laptop's CPU.
 
-Narrow on purpose: on a CPU a step's time goes by the number of products, and narrow networks bear a higher learning
-rate. NOTES.md has what else was tried. Linear layers see images channels-last, the layout the convolutions run in.
+The networks are narrow for two reasons: on a CPU a step's time grows with the number of products, and narrow networks
+tolerate a higher learning rate. NOTES.md lists the alternatives that were tried. Linear layers see images
+channels-last, the memory layout of the convolutions.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ from gan_cli.networks.layers import (
 class Generator(nn.Module):
     """Latents ``[N, z_dim]`` -> linear, at a quarter of the size -> two doublings -> images ``[N, C, H, W]``, tanh.
 
-    ``width`` maps at full size, twice and four times as many at a half and a quarter of it. Batch normalisation and
-    ReLU after each layer but the last. With ``classes`` the normalisation is conditional, and forward takes ``labels``.
+    There are ``width`` maps at full size, ``2 * width`` at half and ``4 * width`` at a quarter of it. Each layer except
+    the last is followed by batch normalisation and ReLU. With ``classes`` the normalisation is conditional, and forward
+    takes ``labels``.
     """
 
     def __init__(self, image_shape: Sequence[int], z_dim: int, width: int = 16, classes: int = 0) -> None:
@@ -53,8 +55,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images ``[N, C, H, W]`` -> three halvings and a 3x3 convolution -> logits ``[N]``, LeakyReLU(0.2).
 
-    ``width`` maps after the first layer, then twice and four times as many. No normalisation, so that R1's gradient is
-    each image's own. With ``classes`` a projection of the label is added, and forward takes ``labels``.
+    The layers have ``width``, ``2 * width``, ``4 * width`` and ``4 * width`` maps. There is no normalisation, because
+    R1 needs a separate gradient for each image. With ``classes`` a projection of the label is added, and forward takes
+    ``labels``.
     """
 
     def __init__(self, image_shape: Sequence[int], width: int = 16, classes: int = 0) -> None:

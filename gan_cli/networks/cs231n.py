@@ -1,7 +1,7 @@
-"""The networks of Stanford's CS231n GAN assignment on MNIST: fully connected ones, and the convolutional ones after.
+"""The networks of Stanford's CS231n GAN assignment on MNIST: fully connected networks and convolutional networks.
 
-Layers, their order and their initial weights are the assignment's, and so are the counts of parameters that it checks.
-It draws z from U(-1, 1); ``prior=uniform`` here is U(-sqrt 3, sqrt 3), which the generators scale to that.
+The layers, their order, their initial weights and the numbers of parameters are the assignment's. The assignment draws
+z from U(-1, 1). Here ``prior=uniform`` is U(-sqrt 3, sqrt 3), so the generators divide z by sqrt 3.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from gan_cli.networks.layers import DoublingConvTranspose2d, sides
 
 
 def _check(image_shape: Sequence[int]) -> None:
-    """ValueError unless the images are MNIST's in shape."""
+    """ValueError unless the images have the shape of MNIST's."""
     if tuple(sides(image_shape)) != (1, 28, 28):
         channels, height, width = image_shape
         raise ValueError(
@@ -68,7 +68,7 @@ class Discriminator(nn.Sequential):
 class ConvGenerator(nn.Sequential):
     """Latents ``[N, z_dim]`` of variance 1 -> 1024 -> 7x7x128 -> two doublings -> images ``[N, 1, 28, 28]``, tanh.
 
-    Batch normalisation after each ReLU, as the assignment has it.
+    Batch normalisation follows each ReLU, as in the assignment.
     """
 
     def __init__(self, image_shape: Sequence[int], z_dim: int) -> None:

@@ -1,8 +1,8 @@
 """DCGAN: Radford et al. 2016 (arXiv 1511.06434), section 3, in the layer plan of the PyTorch faces tutorial.
 
-Any size that 4 divides, from 8 up: a generator's stage doubles the sides and a discriminator's halves them, as often as
-they can be halved with no remainder and the smaller stays >= 4. 64x64 starts at 4x4 as in the tutorial, 28x28 at 7x7,
-48x80 at 6x10.
+The sides must be at least 8 and divisible by 4. Each stage of a generator doubles the sides; each stage of a
+discriminator halves them. The smallest size is the image's size, halved as often as both sides are even and stay at
+least 4. 64x64 starts at 4x4 as in the tutorial, 28x28 at 7x7, 48x80 at 6x10.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from gan_cli.networks.layers import (
 
 
 def _plan(image_shape: Sequence[int]) -> tuple[int, tuple[int, int]]:
-    """How many doublings lead to the image, and from which sides. ValueError for sides that can't be done."""
+    """The number of doublings up to the image, and the sides before them. ValueError for unsupported sides."""
     _, height, width = divisible_sides(image_shape, "dcgan")
     depth = halvings(height, width)
     return depth, (height >> depth, width >> depth)
@@ -69,15 +69,15 @@ class Generator(LabelledSequential):
 class Discriminator(LabelledSequential):
     """Images ``[N, C, H, W]`` -> 4x4 convolutions of stride 2 down to 4x4 -> logits ``[N]``.
 
-    ``width`` (ndf) maps after the first layer, twice as many after each further one. LeakyReLU(0.2), and in all but the
-    first and the last layer ``norm``: batch as in the paper, instance, layer, none; or spectral, in every layer. With
-    ``classes`` a projection of the label is added, and forward takes ``labels``.
+    The first layer has ``width`` (ndf) maps; each further layer has twice as many. The activation is LeakyReLU(0.2).
+    ``norm`` is batch (as in the paper), instance, layer or none, in all layers except the first and the last; or it is
+    spectral, in every layer. With ``classes`` a projection of the label is added, and forward takes ``labels``.
     """
 
     def __init__(self, image_shape: Sequence[int], width: int = 64, norm: str = "batch", classes: int = 0) -> None:
         check_norm(norm)
         depth, (height, breadth) = _plan(image_shape)
-        bias = norm in ("spectral", "none")  # the other norms take it away again, or have a shift of their own
+        bias = norm in ("spectral", "none")  # the other norms remove the bias or have their own shift
         layers: list[nn.Module] = [
             HalvingConv2d(image_shape[0], width, bias=bias),
             nn.LeakyReLU(0.2),

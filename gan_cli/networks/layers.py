@@ -1,9 +1,9 @@
 """The layers that networks of different families share: resampling convolutions, normalisation, labels, attention.
 
-The 4x4 convolutions halve or double the sides of an image. Their functions, parameters' names and shapes are those of
-``nn.Conv2d`` and ``nn.ConvTranspose2d``. In bfloat16 on a CPU some shapes are slow as convolutions and fast as one
-matrix product over the patches that a convolution looks at: they are computed so. Which shapes was measured (NOTES.md).
-With a fixed filter there are :func:`downsample` and :func:`upsample`.
+The 4x4 convolutions halve or double the sides of an image. They compute the same functions as ``nn.Conv2d`` and
+``nn.ConvTranspose2d``, with the same parameter names and shapes. In bfloat16 on a CPU, some shapes are slow as a
+convolution and fast as one matrix product over the convolution's patches. These shapes use the matrix product; NOTES.md
+has the measurements. :func:`downsample` and :func:`upsample` resample with a fixed filter.
 """
 
 import contextlib
@@ -18,18 +18,18 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 _GEOMETRY: dict[str, Any] = {"stride": 2, "padding": 1}
 _KERNEL = 4
-FEW = 4  # channels, as at the border of an image
+FEW = 4  # at most so many channels, as images have, count as few
 
 
 def sides(image_shape: Sequence[int]) -> Sequence[int]:
-    """``image_shape`` if it is (C, H, W); ValueError for points, which have no sides to convolve over."""
+    """``image_shape`` if it is (C, H, W); ValueError for points, which convolutions can't process."""
     if len(image_shape) != 3:
         raise ValueError("convolutions need images; for points take net=toy or net=waves")
     return image_shape
 
 
 def divisible_sides(image_shape: Sequence[int], network: str) -> tuple[int, int, int]:
-    """``image_shape`` (C, H, W); ValueError, which names ``network``, unless 4 divides both sides, 8 at least."""
+    """``image_shape`` (C, H, W). ValueError, which names ``network``, unless 4 divides both sides and both are >= 8."""
     channels, height, width = sides(image_shape)
     if height % 4 or width % 4 or min(height, width) < 8:
         size = max(8, -(-height // 4) * 4)
@@ -38,7 +38,7 @@ def divisible_sides(image_shape: Sequence[int], network: str) -> tuple[int, int,
 
 
 def halvings(height: int, width: int) -> int:
-    """How often both sides of an image can be halved with no remainder, down to 4 at least: 64x64 -> 4, 48x80 -> 3."""
+    """How often both sides of an image can be halved without remainder and stay >= 4: 64x64 -> 4, 48x80 -> 3."""
     count = 0
     while height % 2 == width % 2 == 0 and min(height, width) >= 8:
         height, width, count = height // 2, width // 2, count + 1
@@ -46,9 +46,9 @@ def halvings(height: int, width: int) -> int:
 
 
 def pyramid(image_shape: Sequence[int], name: str) -> list[tuple[int, int]]:
-    """The sizes (H, W) from ``image_shape``'s own down to a shorter side of 4 to 7, each half the one before.
+    """The sizes (H, W) from that of ``image_shape`` down to a shorter side of 4 to 7, each half of the previous size.
 
-    ValueError, that says ``name`` and which size to take instead, unless the sides are 8 or more and halve so often.
+    ValueError unless both sides are >= 8 and can be halved so often. The message has ``name`` and a size that works.
     """
     _, height, width = sides(image_shape)
     sizes = [(height >> i, width >> i) for i in range(halvings(height, width) + 1)]
@@ -64,7 +64,7 @@ def pyramid(image_shape: Sequence[int], name: str) -> list[tuple[int, int]]:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """``[N, C, H, W]`` -> ``[N, C, 2 H, 2 W]``, bilinear: zeros put between the pixels, then the filter [1, 3, 3, 1].
+    """``[N, C, H, W]`` -> ``[N, C, 2 H, 2 W]``, bilinear: zeros between the pixels, then the filter [1, 3, 3, 1].
 
     Beyond the border the image is 0.
     """
@@ -74,13 +74,13 @@ def upsample(x: Tensor) -> Tensor:
 def downsample(x: Tensor) -> Tensor:
     """``[N, C, H, W]``, even sides -> ``[N, C, H // 2, W // 2]``: the filter [1, 3, 3, 1], then every other pixel.
 
-    A quarter of the adjoint of :func:`upsample`. Beyond the border the image is 0.
+    It is the adjoint of :func:`upsample`, divided by 4. Beyond the border the image is 0.
     """
     return _filtered(conv2d, x, gain=1)
 
 
 def _filtered(convolution: Callable[..., Tensor], x: Tensor, gain: int) -> Tensor:
-    """``x`` convolved, each channel by itself: in float32, as bfloat16 takes ten times as long on a CPU (NOTES.md)."""
+    """Convolve each channel of ``x`` separately, in float32: bfloat16 takes ten times as long on a CPU (NOTES.md)."""
     with contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
         taps = torch.tensor([0.125, 0.375, 0.375, 0.125], device=x.device)
         weight = (gain * torch.outer(taps, taps)).expand(x.shape[1], 1, _KERNEL, _KERNEL)
@@ -113,20 +113,20 @@ class DoublingConvTranspose2d(nn.ConvTranspose2d):
 
 
 def _in_cpu_bf16(x: Tensor) -> bool:
-    """Whether autocast computes in bfloat16 on a CPU here, and nothing is traced: only there is anything chosen."""
+    """Whether autocast computes in bfloat16 on a CPU, without tracing. Only then is the fast computation considered."""
     autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
     return x.device.type == "cpu" and autocast and not torch.compiler.is_compiling()
 
 
 def _pays(channels: int, height: int, width: int) -> bool:
-    """Whether anything is gained for larger maps ``[N, channels, height, width]``, in spite of a call to Python."""
+    """Whether the matrix product is faster, in spite of a call to Python. The larger maps have these dimensions."""
     if height % 2 or width % 2:
         return False
     return (channels >= 64 and height * width <= 16 * 16) or (channels <= FEW and height * width >= 64 * 64)
 
 
 def _bf16(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Both as autocast would hand them to a convolution, in the memory layout that it computes in."""
+    """``x`` and ``weight`` as autocast passes them to a convolution, with ``x`` in the convolution's memory layout."""
     return x.bfloat16().contiguous(memory_format=torch.channels_last), weight.bfloat16()
 
 
@@ -135,9 +135,9 @@ def _biased(y: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Resampling(torch.autograd.Function):
-    """``halve(x, weight)`` or ``double(x, weight)``: each is linear in both, and the gradient of the other in ``x``.
+    """``halve(x, weight)`` or ``double(x, weight)``. Both functions are linear in ``x`` and in ``weight``.
 
-    Differentiable any number of times.
+    Each function is the adjoint of the other in ``x``, so both are differentiable any number of times.
     """
 
     @staticmethod
@@ -162,7 +162,7 @@ def patches(x: Tensor) -> Tensor:
     padded = x.new_zeros(n, height + 2, width + 2, c)
     padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)
     of_image, of_row, of_pixel, _ = padded.stride()
-    # A patch's row of four pixels lies in one piece.
+    # A patch's row of four pixels is contiguous in memory.
     view = padded.as_strided(
         (n, height // 2, width // 2, _KERNEL, _KERNEL * c), (of_image, 2 * of_row, 2 * of_pixel, of_row, 1)
     )
@@ -181,8 +181,8 @@ def halve(x: Tensor, weight: Tensor) -> Tensor:
 def double(y: Tensor, weight: Tensor) -> Tensor:
     """``conv_transpose2d`` of ``y`` ``[N, C', H, W]`` and ``weight`` ``[C', C, 4, 4]``, stride 2, padding 1.
 
-    Into a few channels it is a 3x3 convolution into the four pixels that each place
-    becomes, which are then put in their places (Shi et al. 2016, arXiv 1609.07009).
+    For a few channels C, a 3x3 convolution computes the four output pixels of each input place. A pixel shuffle then
+    moves them to their places (Shi et al. 2016, arXiv 1609.07009).
     """
     if weight.shape[1] > FEW:
         return conv_transpose2d(y, weight, **_GEOMETRY)
@@ -194,8 +194,8 @@ def _into_quarters(weight: Tensor) -> Tensor:
     maps, channels = weight.shape[:2]
     taps = weight.permute(1, 0, 2, 3)
     quarters = weight.new_zeros(channels, 2, 2, maps, 3, 3)
-    # An even row sees the place above and its own, through the kernel's rows 3 and 1; an odd one its own and the place
-    # below, through rows 2 and 0. Columns likewise.
+    # An even output row sees the input row above and its own, through the kernel's rows 3 and 1. An odd output row sees
+    # its own input row and the row below, through the kernel's rows 2 and 0. The same holds for columns.
     places, rows = (slice(0, 2), slice(1, 3)), ([3, 1], [2, 0])
     for i in (0, 1):
         for j in (0, 1):
@@ -204,7 +204,7 @@ def _into_quarters(weight: Tensor) -> Tensor:
 
 
 def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient of ``halve(x, weight)`` in ``weight``, ``[C', C, 4, 4]``, given that in its output."""
+    """The gradient of ``halve(x, weight)`` in ``weight``, ``[C', C, 4, 4]``, from the ``gradient`` in its output."""
     channels, maps = x.shape[1], gradient.shape[1]
     if channels < 64 or x.shape[-2] * x.shape[-1] > 16 * 16:
         shape = (maps, channels, _KERNEL, _KERNEL)
@@ -223,10 +223,11 @@ def check_norm(norm: str) -> None:
 
 
 def normalisation(norm: str, maps: int) -> list[nn.Module]:
-    """The layer that normalises ``maps`` in a discriminator; none for ``spectral``, see :func:`constrain`.
+    """The layer that normalises ``maps`` in a discriminator, as a list; empty for ``spectral`` (:func:`constrain`).
 
-    ``instance`` and ``layer`` look at each image alone, over H, W and over C, H, W, as a gradient penalty per image
-    needs (Gulrajani et al. 2017, arXiv 1704.00028, section 4). All have a learned gain and shift per map.
+    ``instance`` normalises each image over H, W, and ``layer`` over C, H, W. Both keep images independent, which a
+    gradient penalty needs (Gulrajani et al. 2017, arXiv 1704.00028, section 4). All have a learned gain and shift per
+    map.
     """
     match norm:
         case "batch":
@@ -241,8 +242,8 @@ def normalisation(norm: str, maps: int) -> list[nn.Module]:
 def constrain(network: nn.Module) -> None:
     """Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957, equation 8) of each layer's weight, in place.
 
-    A weight is divided by its largest singular value, from one power iteration a forward in training mode; a
-    convolution's weight is taken as the matrix ``[C', C * H * W]``, as in the paper.
+    Each weight is divided by its largest singular value. Every forward pass in training mode updates the estimate of
+    this value by one power iteration. As in the paper, a convolution's weight is the matrix ``[C', C * H * W]``.
     """
     for module in list(network.modules()):
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
@@ -250,16 +251,16 @@ def constrain(network: nn.Module) -> None:
 
 
 class Conditional(nn.Module):
-    """A layer whose forward takes the images' classes as well: ``layer(x, labels)``, ``labels`` int64 ``[N]``."""
+    """A layer whose forward also takes the images' classes: ``layer(x, labels)``, ``labels`` int64 ``[N]``."""
 
 
 def labelled(layer: nn.Module, x: Tensor, labels: Tensor | None) -> Tensor:
-    """``layer`` of ``x``, and of ``labels`` where it takes them."""
+    """``layer(x, labels)`` if ``layer`` takes labels, otherwise ``layer(x)``."""
     return layer(x, labels) if isinstance(layer, Conditional) else layer(x)
 
 
 class LabelledSequential(nn.Sequential):
-    """``nn.Sequential`` that hands ``labels`` to those of its layers that take them."""
+    """``nn.Sequential`` that passes ``labels`` to each layer that takes labels."""
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         for layer in self:
@@ -270,7 +271,7 @@ class LabelledSequential(nn.Sequential):
 class ConditionalBatchNorm2d(Conditional):
     """Batch normalisation with a gain and a shift per class, which begin at 1 and 0: ``[N, C, H, W]`` -> the same.
 
-    Dumoulin et al. 2017 (arXiv 1610.07629), equation 5; in a GAN's generator Miyato & Koyama 2018 (arXiv 1802.05637).
+    Dumoulin et al. 2017 (arXiv 1610.07629), equation 5. Miyato & Koyama 2018 (arXiv 1802.05637) use it in a generator.
     """
 
     def __init__(self, maps: int, classes: int) -> None:
@@ -294,8 +295,8 @@ def batch_norm(maps: int, classes: int) -> nn.Module:
 class ProjectionHead(Conditional):
     """Features ``[N, …]``, ``size`` numbers each -> logits ``[N, 1]``: ``score(features) + <v_label, features>``.
 
-    The last layer of a projection discriminator, Miyato & Koyama 2018 (arXiv 1802.05637), equation 3; ``score`` is what
-    that layer is without labels.
+    This is the last layer of a projection discriminator: Miyato & Koyama 2018 (arXiv 1802.05637), equation 3. ``score``
+    is the last layer of the same discriminator without labels.
     """
 
     def __init__(self, score: nn.Module, size: int, classes: int) -> None:
@@ -310,14 +311,14 @@ class ProjectionHead(Conditional):
 
 
 def head(score: nn.Module, size: int, classes: int) -> nn.Module:
-    """``score`` of ``size`` features, with a projection where there are ``classes``."""
+    """``score``, a layer of ``size`` features, with a projection of the label if ``classes`` is above 0."""
     return ProjectionHead(score, size, classes) if classes else score
 
 
 def with_labels(x: Tensor, labels: Tensor | None, classes: int) -> Tensor:
     """``x`` ``[N, d]`` and the labels one-hot beside it, ``[N, d + classes]``; Mirza & Osindero 2014, arXiv 1411.1784.
 
-    Without ``labels``, ``x``.
+    Without ``labels`` it returns ``x``.
     """
     return x if labels is None else torch.cat([x, one_hot(labels, classes).to(x.dtype)], dim=1)
 
@@ -325,8 +326,8 @@ def with_labels(x: Tensor, labels: Tensor | None, classes: int) -> Tensor:
 class SelfAttention2d(nn.Module):
     """Self-attention over the places of a map (Zhang et al. 2019, arXiv 1805.08318, equations 1 to 3), a residual.
 
-    ``[N, C, H, W]`` -> the same: ``y = gamma * o(x) + x``, gamma 0 at first; keys, queries and values of C / 8. Memory
-    goes with (H W)^2.
+    ``[N, C, H, W]`` -> the same: ``y = gamma * o(x) + x``. gamma starts at 0. Keys, queries and values have C / 8
+    channels. Memory grows with (H W)^2.
     """
 
     def __init__(self, maps: int) -> None:
@@ -338,7 +339,7 @@ class SelfAttention2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
-        # Not scaled_dot_product_attention: it has no second derivative on a CPU, which gradient penalties take.
+        # Gradient penalties need a second derivative, which scaled_dot_product_attention lacks on a CPU.
         attention = torch.softmax(query.transpose(1, 2) @ key, dim=2)  # rows: places that look; columns: looked at
         seen = (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
         return self.gamma * self.output(seen) + x

@@ -1,8 +1,8 @@
 """The networks of Goodfellow et al. 2014 on MNIST: a ReLU and sigmoid generator, a maxout discriminator with dropout.
 
 Layer sizes, initial values and dropout are those of the authors' published configuration (goodfeli/adversarial,
-``mnist.yaml``). Both work on pixels in [0, 1], as the paper does; at their borders images are in [-1, 1] as everywhere
-in this package.
+``mnist.yaml``). Inside, both networks use pixels in [0, 1], as in the paper. Their input and output images are in
+[-1, 1], as in all of this package.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ def _uniform(layer: nn.Linear, bound: float) -> nn.Linear:
 
 
 class Generator(nn.Module):
-    """Latents ``[N, z_dim]`` -> 1200 ReLU -> 1200 ReLU -> sigmoid pixels, given out as images in [-1, 1].
+    """Latents ``[N, z_dim]`` -> 1200 ReLU -> 1200 ReLU -> sigmoid pixels, scaled to images in [-1, 1].
 
-    With ``pixel_mean`` ([C, H, W], the training data's mean, in [0, 1]) the output biases start where zero weights
-    would give that mean image: a generator that begins at the pixels' marginals.
+    ``pixel_mean`` is the training data's mean image, [C, H, W] in [0, 1]. If it is given, the output biases start at
+    its logits, so that zero weights would give the mean image: the generator starts at the pixels' marginals.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Maxout(nn.Module):
 class Discriminator(nn.Module):
     """Images ``[N, C, H, W]`` -> two layers of 240 maxout units with 5 pieces -> logits ``[N]``.
 
-    Dropout keeps 0.8 of the pixels and 0.5 of the units, in the generator's step too, as in the paper.
+    Dropout keeps 0.8 of the pixels and 0.5 of the units. As in the paper, it is also active in the generator's step.
     """
 
     def __init__(self, image_shape: Sequence[int], width: int = 240, pieces: int = 5) -> None:

@@ -1,4 +1,4 @@
-"""The multilayer perceptrons that tutorials train on MNIST: section 3 of Goodfellow et al. 2014 at its plainest."""
+"""The multilayer perceptrons that tutorials train on MNIST: a plain form of Goodfellow et al. 2014, section 3."""
 
 from collections.abc import Sequence
 from math import prod
@@ -11,9 +11,9 @@ from gan_cli.networks.layers import with_labels
 class Generator(nn.Sequential):
     """Latents ``[N, z_dim]`` -> 128 -> 256 -> 512 -> 1024 -> images ``[N, C, H, W]`` in [-1, 1].
 
-    LeakyReLU(0.2) after each layer, batch normalisation after all but the first, tanh at the end: the widths of Linder-
-    Norén's PyTorch-GAN ``gan.py``, in use in many tutorials. With ``classes``, forward takes ``labels``, which stand
-    one-hot beside the latents.
+    LeakyReLU(0.2) follows each hidden layer, batch normalisation each hidden layer except the first, tanh the last
+    layer. The widths are those of Linder-Norén's PyTorch-GAN ``gan.py``, which many tutorials use. With ``classes``,
+    forward takes ``labels``, which are one-hot and concatenated to the latents.
     """
 
     def __init__(

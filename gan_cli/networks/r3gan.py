@@ -1,18 +1,19 @@
 """R3GAN: Huang et al. 2024, *The GAN is dead; long live the GAN!* (arXiv 2501.05441), section 4 and figure 2.
 
-Residual blocks without normalisation, initialised so that each starts as the identity, between bilinear resampling.
-Made for the paper's loss: ``loss=relativistic penalty=r1r2``. The published code is brownvc/R3GAN, ``Networks.py``.
+The networks are residual blocks without normalisation, with bilinear resampling between them. Each block starts as the
+identity. The networks are made for the paper's loss: ``loss=relativistic penalty=r1r2``. The published code is
+brownvc/R3GAN, ``Networks.py``.
 
-A stage is one size of the image. ``width`` maps in the largest, twice as many at each halving, ``max_width`` at most;
-``blocks`` residual blocks a stage; ``expansion`` times as many maps within a block; grouped convolutions of
-``group_width`` maps a group. In the paper z has 64 dimensions, blocks are 2, expansion 2 and group_width 16; CIFAR-10
-has width 768, FFHQ at 64x64 width 384 and max_width 768.
+A stage is one size of the image. The largest stage has ``width`` maps. Each halving doubles the number of maps, up to
+``max_width``. A stage has ``blocks`` residual blocks. Inside a block there are ``expansion`` times as many maps, and
+its grouped convolution has ``group_width`` maps per group. In the paper z has 64 dimensions, blocks is 2, expansion 2
+and group_width 16. CIFAR-10 has width 768; FFHQ at 64x64 has width 384 and max_width 768.
 
-Not in the paper, and for a CPU: ``patch`` x ``patch`` pixels are one place to the networks, of so many times the
-channels. At 2 instead of the paper's 1 the largest stage is gone, and with it most of the time.
+``patch`` is an addition to the paper, for CPUs: ``patch`` x ``patch`` pixels become the channels of one place. With
+``patch=2`` instead of the paper's 1 the largest stage is absent, which saves most of the time.
 
-With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument: embedded and put beside z in
-the generator, and in the discriminator the logit is the scaled product of image features and label embedding.
+With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument. The generator concatenates the
+label's embedding to z. The discriminator's logit is the scaled product of image features and label embedding.
 """
 
 import math
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from gan_cli.networks.layers import downsample, pyramid, upsample
 
 SLOPE = 0.2
-GAIN = nn.init.calculate_gain("leaky_relu", SLOPE)  # sqrt(2 / (1 + 0.2^2)): what keeps the variance through it
+GAIN = nn.init.calculate_gain("leaky_relu", SLOPE)  # sqrt(2 / (1 + 0.2^2)): keeps the variance through LeakyReLU
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
@@ -44,8 +45,8 @@ def _pointwise(fan_in: int, fan_out: int, gain: float = 1.0, bias: bool = False)
 class Block(nn.Module):
     """``x + f(x)``, ``[N, width, H, W]``: f is 1x1 -> grouped 3x3 -> 1x1 with LeakyReLU(0.2) between (figure 2).
 
-    Fix-up initialisation (Zhang et al. 2019, arXiv 1901.09321): the last convolution starts at 0, the others' weights
-    are scaled by ``depth ** (-1 / 4)`` with ``depth`` the number of blocks in the network.
+    Fix-up initialisation (Zhang et al. 2019, arXiv 1901.09321): the last convolution starts at 0. The weights of the
+    other convolutions are scaled by ``depth ** (-1 / 4)``, with ``depth`` the number of blocks in the network.
     """
 
     def __init__(self, width: int, expansion: int, group_width: int, depth: int) -> None:
@@ -84,9 +85,9 @@ def _stages(
 
 
 class Generator(nn.Module):
-    """Latents ``[N, z_dim]`` -> images ``[N, C, H, W]``, linear: nothing holds them in [-1, 1] but the training.
+    """Latents ``[N, z_dim]`` -> images ``[N, C, H, W]``, linear: only training keeps the images in [-1, 1].
 
-    Begins at a shorter side of 4 to 7 with learned maps, each scaled by a linear function of z.
+    The first stage has a shorter side of 4 to 7. Its input is learned maps, each scaled by a linear function of z.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images ``[N, C, H, W]`` -> logits ``[N]``: the generator's mirror image.
 
-    Ends at a shorter side of 4 to 7 with learned maps: each feature map is weighted by its own and summed.
+    The last stage has a shorter side of 4 to 7. Each of its feature maps is weighted by a learned map and summed.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """The residual networks of SNGAN, Miyato et al. 2018 (arXiv 1802.05957), appendix B.4, in the sizes of kwotsin/mimicry.
 
-Any size that 4 divides, from 8 up. ``net=sngan`` is the paper's, with spectral normalisation in D; ``net=resnet`` is
-the same with another ``norm``, none by default, for gradient penalties. At 32x32 and at 64x64 the layers and widths are
-mimicry's, but for its ReLU in place, through which D's shortcuts see rectified maps: here they see all, as in the
-paper's own code.
+The sides must be at least 8 and divisible by 4. ``net=sngan`` is the paper's network, with spectral normalisation in D.
+``net=resnet`` is the same with another ``norm``, none by default, for gradient penalties. At 32x32 and 64x64 the layers
+and widths are mimicry's, with one difference. Mimicry's in-place ReLU also rectifies the input of D's shortcuts; here,
+as in the paper's own code, the shortcuts see the maps before the ReLU.
 """
 
 from collections.abc import Sequence
@@ -24,16 +24,16 @@ from gan_cli.networks.layers import (
     normalisation,
 )
 
-SMALL = 32  # pixels: up to there all maps are of one width
+SMALL = 32  # pixels: up to this size all layers have the same number of maps
 
 
 def _pyramid(base: int, depth: int) -> list[int]:
-    """Maps at an image's sides and after each of ``depth`` halvings: twice as many each time, 16 times at most."""
+    """The numbers of maps at full size and after each of ``depth`` halvings: doubled each time, up to ``16 * base``."""
     return [min(base << stage, 16 * base) for stage in range(depth + 1)]
 
 
 def _check_attention(attention: int | None, heights: Sequence[int]) -> None:
-    """ValueError unless there are maps of the height that self-attention is to look over."""
+    """ValueError unless some maps have the height ``attention``, at which self-attention is inserted."""
     if attention is not None and attention not in heights:
         raise ValueError(f"no maps are {attention} high for attention; choose from {', '.join(map(str, heights))}")
 
@@ -65,7 +65,7 @@ class _Doubling(Conditional):
             nn.ReLU(),
             _conv(maps_out, maps_out, 3, sqrt(2)),
         )
-        # A 1x1 convolution is the same before the resampling as after it, at a quarter of the price.
+        # A 1x1 convolution gives the same result before the upsampling as after it, at a quarter of the cost.
         self.shortcut = nn.Sequential(_conv(maps_in, maps_out, 1, 1.0), nn.Upsample(scale_factor=2, mode="bilinear"))
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -75,7 +75,7 @@ class _Doubling(Conditional):
 class _Block(nn.Module):
     """``[N, maps_in, H, W]`` -> ``[N, maps_out, H, W]``, or half the sides: ``norm`` and ReLU before each of two 3x3s.
 
-    The ``first`` block of a discriminator has neither before the first: it sees images.
+    The ``first`` block of a discriminator sees images: it has no norm and no ReLU before its first convolution.
     """
 
     def __init__(self, maps_in: int, maps_out: int, norm: str, halve: bool, first: bool = False) -> None:
@@ -101,9 +101,10 @@ class _Block(nn.Module):
 class Generator(LabelledSequential):
     """Latents ``[N, z_dim]`` -> linear, 4x4 -> residual blocks that double the sides -> images ``[N, C, H, W]``, tanh.
 
-    ``width`` (ngf) maps up to 32x32; in larger images ``4 * width`` at the start, down to ``width / 4``.
-    ``attention``: the height of the maps that self-attention looks over; None for none. With ``classes`` the blocks'
-    normalisation is conditional, and forward takes ``labels``.
+    For images up to 32x32, all layers have ``width`` (ngf) maps. For larger images, the number of maps falls from at
+    most ``4 * width`` at the start to ``width / 4``. ``attention`` is the height of the maps at which self-attention is
+    inserted; None means no attention. With ``classes`` the blocks' normalisation is conditional, and forward takes
+    ``labels``.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Generator(LabelledSequential):
 
 
 class _Pooled(nn.Module):
-    """``[N, C, H, W]`` -> ReLU -> the sum, or else the mean, over the places ``[N, C]``."""
+    """``[N, C, H, W]`` -> ReLU -> the sum (``summed``) or the mean over the places, ``[N, C]``."""
 
     def __init__(self, summed: bool) -> None:
         super().__init__()
@@ -140,11 +141,11 @@ class _Pooled(nn.Module):
 class Discriminator(LabelledSequential):
     """Images ``[N, C, H, W]`` -> residual blocks -> pooled -> logits ``[N]``.
 
-    Up to 32x32 ``width`` (ndf) maps in two blocks that halve the sides and two that don't; in larger images a block for
-    each halving and one more, from ``width / 2`` maps to ``8 * width``. ``norm`` is spectral, then in every layer, and
-    the last maps are summed over their places; or batch, instance, layer, none, and their mean is taken, as in
-    mimicry's WGAN-GP. ``attention`` as in :class:`Generator`. With ``classes`` a projection of the label is added, and
-    forward takes ``labels``.
+    For images up to 32x32, two blocks halve the sides and two keep them, all with ``width`` (ndf) maps. For larger
+    images, there is one block for each halving and one more, from ``width / 2`` to at most ``8 * width`` maps. With
+    ``norm`` spectral, every layer is normalised, and the last maps are summed over their places. With ``norm`` batch,
+    instance, layer or none, their mean is taken, as in mimicry's WGAN-GP. ``attention`` is as in :class:`Generator`.
+    With ``classes`` a projection of the label is added, and forward takes ``labels``.
     """
 
     def __init__(

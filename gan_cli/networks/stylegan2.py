@@ -1,15 +1,16 @@
 """StyleGAN2: Karras et al. 2020 (arXiv 1912.04958), configuration F, in plain PyTorch.
 
-``width`` maps at full size, twice as many at each halving, ``max_width`` at most; the paper has 512 at 64x64 and below.
-Every weight is from N(0, 1) and divided by sqrt(fan-in) whenever it is used (equalised learning rate, Karras et al.
-2018, arXiv 1710.10196, section 4.1), so that one learning rate suits all layers.
+There are ``width`` maps at full size. Each halving doubles their number, up to ``max_width``; the paper has 512 maps at
+64x64 and below. Every weight starts from N(0, 1) and is divided by sqrt(fan-in) at each use (equalised learning rate,
+Karras et al. 2018, arXiv 1710.10196, section 4.1), so that one learning rate suits all layers.
 
-Left out are style mixing and path length regularisation. The latter makes the mapping from w smooth, at the price of a
-gradient's gradient through the generator; StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676) leaves both out for
-CIFAR-10. Instead of the transposed convolution, blurred, a generator's layer convolves the upsampled maps.
+There is no style mixing and no path length regularisation; StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676) also
+omits both for CIFAR-10. Path length regularisation makes the mapping from w smooth, but needs second derivatives
+through the generator. The paper's generator blurs after a transposed convolution; here each layer convolves the
+upsampled maps.
 
-With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument: embedded and put beside z in
-the mapping network, and in the discriminator the logit is the scaled product of image features and label embedding.
+With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument. The mapping network gets the
+label's embedding beside z. The discriminator's logit is the scaled product of image features and label embedding.
 """
 
 import math
@@ -23,22 +24,22 @@ from torch.nn.functional import conv2d, leaky_relu, linear
 from gan_cli.networks.layers import downsample, pyramid, upsample
 
 EPSILON = 1e-8
-GROUP = 4  # images over which minibatch_std looks
-MAPPING_RATE = 0.01  # of the mapping network's layers, relative to the others'
+GROUP = 4  # images per group of minibatch_std, at least
+MAPPING_RATE = 0.01  # learning rate of the mapping network's layers, relative to that of the other layers
 
 
 def activate(x: Tensor) -> Tensor:
-    """LeakyReLU(0.2) times sqrt 2, which about keeps the variance."""
+    """LeakyReLU(0.2) times sqrt 2. The factor keeps the variance approximately."""
     return leaky_relu(x, 0.2) * math.sqrt(2)
 
 
 def normalise(z: Tensor) -> Tensor:
-    """``z`` ``[N, D]`` at a mean square of 1 in each row."""
+    """``z`` ``[N, D]``, with each row scaled to a mean square of 1."""
     return z * (z.square().mean(dim=1, keepdim=True) + EPSILON).rsqrt()
 
 
 class Linear(nn.Module):
-    """A linear layer with equalised learning rate; ``rate`` is its own one, relative to the others'."""
+    """A linear layer with equalised learning rate. ``rate`` is its learning rate relative to that of other layers."""
 
     def __init__(self, fan_in: int, fan_out: int, rate: float = 1.0, bias: float = 0.0) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class Linear(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """A convolution that keeps the size (halves it at ``stride=2``), with equalised learning rate."""
+    """A convolution with equalised learning rate. It keeps the size; with ``stride=2`` it halves the size."""
 
     def __init__(self, fan_in: int, fan_out: int, kernel: int, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
@@ -68,8 +69,8 @@ class ModulatedConv2d(nn.Module):
     """A convolution whose weights each image's style s scales: ``w'_ijk = s_i w_ijk`` (equation 1), and demodulates:
     ``w''_ijk = w'_ijk / sqrt(sum_ik w'_ijk^2)`` (equation 3).
 
-    Computed as one convolution of all images: s scales the maps that come in, and the root those that go out, which is
-    the same (appendix B).
+    One convolution of all images computes the same: s scales the input maps, and 1 / sqrt(...) scales the output maps
+    (appendix B).
     """
 
     def __init__(self, fan_in: int, fan_out: int, kernel: int, w_dim: int, demodulate: bool = True) -> None:
@@ -91,8 +92,8 @@ class ModulatedConv2d(nn.Module):
 class StyledLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, activation: ``[N, fan_in, H, W]`` and w -> ``[N, fan_out, H, W]``.
 
-    The noise is one number a pixel, times a learned strength that starts at 0. In training it is drawn anew; in eval
-    mode it is a fixed picture, kept with the weights, so that an image is a function of its latent.
+    The noise is one number per pixel, times a learned strength that starts at 0. In training mode the noise is drawn
+    anew. In eval mode it is a fixed map, saved with the weights, so that an image is a function of its latent.
     """
 
     noise: Tensor
@@ -111,8 +112,8 @@ class StyledLayer(nn.Module):
 
 
 class Stage(nn.Module):
-    """The layers of one size, with so many ``maps`` before and after each; gives their maps and a contribution to the
-    image, by a modulated 1x1 convolution.
+    """The layers of one size; ``maps`` are the numbers of maps before, between and after them. Returns the last maps
+    and their contribution to the image, by a modulated 1x1 convolution.
     """
 
     def __init__(self, maps: Sequence[int], channels: int, size: tuple[int, int], w_dim: int) -> None:
@@ -128,11 +129,12 @@ class Stage(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents ``[N, z_dim]`` -> w, as many dimensions -> images ``[N, C, H, W]``, linear.
+    """Latents ``[N, z_dim]`` -> w ``[N, z_dim]`` -> images ``[N, C, H, W]``, linear.
 
-    Nothing holds the images in [-1, 1] but the training. z, normalised, goes through ``mapping_layers`` linear layers.
-    Learned maps of a shorter side of 4 to 7 are convolved under the styles that w gives, and doubled; each size's
-    contribution to the image is added to the smaller one's, upsampled (skip output, figure 7b).
+    Only training keeps the images in [-1, 1]. The mapping network normalises z and applies ``mapping_layers`` linear
+    layers. The first stage starts from learned maps with a shorter side of 4 to 7; each further stage doubles the
+    sides. w gives the styles of all convolutions. The image of a stage is its own contribution plus the upsampled image
+    of the stage before (skip output, figure 7b).
     """
 
     def __init__(
@@ -174,8 +176,8 @@ class Generator(nn.Module):
 def minibatch_std(x: Tensor) -> Tensor:
     """``[N, C, H, W]`` -> ``[N, C + 1, H, W]``: a map of how much the batch varies (Karras et al. 2018, section 3).
 
-    The standard deviation over a group of images, averaged over all channels and pixels. A group is as many images as
-    divide the batch, from :data:`GROUP` up; the whole batch, if that is smaller.
+    The map is the standard deviation over a group of images, averaged over all channels and pixels. The group size is
+    the smallest divisor of N that is at least :data:`GROUP`. A smaller batch is one group.
     """
     n, channels, height, width = x.shape
     size = next(size for size in range(min(n, GROUP), n + 1) if n % size == 0)
@@ -185,7 +187,7 @@ def minibatch_std(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, the second onto half the size, beside a 1x1 one (figure 7c): the sum over sqrt 2."""
+    """Two 3x3 convolutions, the second at half the size, plus a 1x1 shortcut; the sum / sqrt 2 (figure 7c)."""
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
@@ -201,7 +203,7 @@ class Block(nn.Module):
 class Discriminator(nn.Module):
     """Images ``[N, C, H, W]`` -> logits ``[N]``: residual blocks down to a shorter side of 4 to 7, minibatch_std.
 
-    As that looks at the batch, a logit is no function of its image alone.
+    minibatch_std sees the whole batch, so a logit also depends on the other images of the batch.
     """
 
     def __init__(self, image_shape: Sequence[int], width: int = 16, max_width: int = 128, classes: int = 0) -> None:

@@ -1,9 +1,9 @@
 """Small multilayer perceptrons for points of a few dimensions.
 
-Points are in units of their own at the networks' borders, and of mean 0 and variance 1 within: both keep the data's
-mean and scale beside their weights. Both may look at their input through ``waves``: beside it the sines and cosines of
-so many fixed random projections, drawn from N(0, ``frequency``^2). Without these random Fourier features (Tancik et al.
-2020, arXiv 2006.10739) a perceptron is slow to learn detail that is small beside the whole.
+Input and output points have the data's own scale. Inside the networks they have mean 0 and variance 1: both networks
+save the data's mean and scale with their weights. ``waves`` adds features to the input of a network: the sines and
+cosines of ``waves`` fixed random projections, drawn from N(0, ``frequency``^2). Without these random Fourier features
+(Tancik et al. 2020, arXiv 2006.10739) a perceptron learns fine detail slowly.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class _Waves(nn.Module):
 
 
 class _Scaled(nn.Module):
-    """The data's ``mean`` and ``std`` as buffers: 0 and 1 until given, or loaded."""
+    """The data's ``mean`` and ``std`` as buffers: 0 and 1 until they are given or loaded."""
 
     mean: Tensor
     std: Tensor
@@ -54,8 +54,8 @@ def _layers(inputs: int, widths: Sequence[int], outputs: int) -> nn.Sequential:
 class Generator(_Scaled):
     """Latents ``[N, z_dim]`` -> ``widths``, ReLU -> points ``[N, d]``, linear.
 
-    With ``spread`` the first d latents are added to that by a linear layer: it begins spread over all of the data, and
-    no mode is far from samples. Without it all samples begin in one place.
+    With ``spread`` a linear layer of the latent, at first its first d dimensions, is added to the output. The samples
+    then start spread over all of the data, and no mode is far from them. Without ``spread`` they start in one place.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class Generator(_Scaled):
 class Discriminator(_Scaled):
     """Points ``[N, d]`` -> ``widths``, ReLU -> logits ``[N]``.
 
-    With ``batch_mean`` the layers see beside each point what the first of them see on average over its batch, which is
-    real or generated as a whole: a batch without some of the modes is found out, as by the minibatch discrimination of
-    Salimans et al. 2016 (arXiv 1606.03498), section 3.2. A logit is then no function of its point alone.
+    With ``batch_mean`` the layers' input is each point's features and the mean of these features over its batch. A
+    batch is all real or all generated, so D can detect a batch that lacks some modes. This is similar to minibatch
+    discrimination (Salimans et al. 2016, arXiv 1606.03498, section 3.2). A logit then depends on the whole batch.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Figures 2 and 3 of Goodfellow et al. 2014: samples beside their nearest training images, and paths in z."""
+"""Figures 2 and 3 of Goodfellow et al. 2014: samples beside their nearest training images, and latent paths."""
 
 from collections.abc import Sequence
 from pathlib import Path
