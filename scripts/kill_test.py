@@ -28,7 +28,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 # Small networks that write often, at intervals that don't divide each other; dropout, batch norm, lazy R1, decay and
 # averages are all states that have to come back.
 RUN = [
-    "net=maxout", "net/generator=conv", "net.generator.width=4", "net.discriminator.width=24", "batch_size=16", "k=2",
+    "net=maxout", "optimizer=adam", "penalty=r1",
+    "net/generator=conv", "net.generator.width=4", "net.discriminator.width=24", "batch_size=16", "k=2",
     "samples=9", "log_every=7", "sample_every=10", "checkpoint_every=4", "keep=3", "lr_decay_after=2000", "device=cpu",
     "resume=auto",
 ]  # fmt: skip

@@ -194,6 +194,7 @@ WRONG = [
     (["precision=fp64"], "no precision 'fp64'; choose from auto, bf16, fp32"),
     (["device=gpu"], "no device 'gpu'; choose from auto, cpu"),
     (["optimizer.lr=-1"], "Invalid learning rate"),
+    (["optimizer.betas=[0.5]"], "can't be built from"),
     (["penalty.gamma=high"], "penalty.gamma=high should be float"),
     (["penalty.interval=0"], "penalty.interval=0 should be a whole number"),
     (["net.prior=cauchy"], "no net.prior 'cauchy'"),

@@ -211,7 +211,7 @@ def optimizers(node: Mapping[str, Any]) -> dict[str, MakeOptimizer]:
         dummy.grad = torch.zeros(1)
         try:
             make([dummy]).step()
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, LookupError) as error:
             settings = {name: value for name, value in node[side].items() if not name.startswith("_")}
             raise UserError(f"{group} can't be built from {settings}: {one_line(error)}") from error
         makers[side] = make
