@@ -17,13 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from gan_cli import cli
 
 # Small networks that write often, at intervals that don't divide each other; dropout, batch norm, lazy R1, decay and
 # averages are all states that have to come back.
@@ -35,37 +34,42 @@ RUN = [
 ]  # fmt: skip
 CLOCKS = ("seconds", "images_per_second", "time")
 
-# A process that kills itself at the given one of its calls, counted before and after each; at 0 it only counts.
-DYING = """
-import os, signal, sys
-from gan_cli import cli
-point, passed = int(sys.argv.pop(1)), 0
-def deadly(call):
-    def wrapped(*arguments, **options):
-        step()
-        result = call(*arguments, **options)
-        step()
-        return result
-    return wrapped
-def step():
-    global passed
-    passed += 1
-    if passed == point:
-        os.kill(os.getpid(), signal.SIGKILL)
-for name in ("fsync", "replace", "link", "unlink"):
-    setattr(os, name, deadly(getattr(os, name)))
-sys.argv[0] = "gan-train"
-try:
-    cli.train()
-finally:
-    print("calls", passed)
-"""
+
+def dying(point: int) -> None:
+    """``gan-train`` in this process, which kills itself at call number ``point`` of those by which files come to be.
+
+    Calls are counted before and after each. At 0 the process only counts them.
+    """
+    passed = 0
+
+    def step() -> None:
+        nonlocal passed
+        passed += 1
+        if passed == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            step()
+            result = call(*arguments, **options)
+            step()
+            return result
+
+        return wrapped
+
+    for name in ("fsync", "replace", "link", "unlink"):
+        setattr(os, name, deadly(getattr(os, name)))
+    try:
+        cli.train()
+    finally:
+        print("calls", passed)
 
 
 def start(run_dir: Path, steps: int, point: int) -> subprocess.Popen:
     """``gan-train`` on ``run_dir``, in a process that dies at its call number ``point``; 0 for never."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-c", DYING, str(point), *RUN, f"steps={steps}", f"run_dir={run_dir}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    code = "import sys, kill_test; kill_test.dying(int(sys.argv.pop(1)))"
+    arguments = [sys.executable, "-c", code, str(point), *RUN, f"steps={steps}", f"run_dir={run_dir}"]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -102,6 +106,10 @@ def torture(run_dir: Path, steps: int, kills: int, rng: random.Random, seconds: 
 
 def facts(run_dir: Path) -> dict[str, Any]:
     """All that must not depend on how often a run was killed."""
+    # Imported here: a process that dies needs neither.
+    from safetensors.torch import load_file
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     (events,) = run_dir.glob("events.*")
     return {
@@ -118,12 +126,13 @@ def facts(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> int:
+    """Status 0 if both runs are the same, else 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="length of the run; by default 20 for each kill")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     steps = options.steps or 20 * options.kills
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -144,10 +153,10 @@ def main() -> None:
             print(line, flush=True)
         one, other = facts(alone), facts(killed)
     different = [name for name in one if one[name] != other[name]]
-    print(f"{options.kills} kills, {in_the_making} of them with a file in the making; torch {torch.__version__}")
+    print(f"{options.kills} kills, {in_the_making} of them with a file in the making; torch {version('torch')}")
     print("DIFFERENT: " + ", ".join(different) if different else "the same: " + ", ".join(one))
-    sys.exit(bool(different))
+    return int(bool(different))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import invoke
+from helpers import COMMANDS, invoke
 
-from gan_cli import cli
 from gan_cli.data import Dataset
-
-COMMANDS = {"gan-train": cli.train, "gan-sample": cli.sample, "gan-eval": cli.eval_}
 
 
 @pytest.fixture(scope="session", autouse=True)

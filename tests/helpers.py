@@ -1,9 +1,11 @@
 """What several test modules share: small runs and checkpoints, a hostile object, commands in this process."""
 
 import io
+import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
 from functools import partial
@@ -13,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 import gan_cli
-from gan_cli import losses
+from gan_cli import cli, losses
 from gan_cli.networks import mlp
 from gan_cli.noise import Noise
 from gan_cli.rundir import checkpoint
@@ -90,6 +92,56 @@ class Payload:
 
     def __reduce__(self):
         return os.mkdir, (str(self.canary),)
+
+
+COMMANDS = {"gan-train": cli.train, "gan-sample": cli.sample, "gan-eval": cli.eval_}
+# Processes that begin as copies of one that has torch imported: their start takes no time.
+_WARM = multiprocessing.get_context("forkserver")
+_WARM.set_forkserver_preload(["gan_cli.commands.train", "torch._dynamo"])
+
+
+class Process:
+    """A command in a process of its own, forked from a warm one. Its output goes to the files ``out`` and ``err``."""
+
+    def __init__(self, name, arguments, cwd, out, err, main=None, env=None):
+        self.out, self.err = out, err
+        out.touch(), err.touch()
+        task = (main or COMMANDS[name], [name, *arguments], cwd, out, err, {**os.environ, **(env or {})})
+        self._process = _WARM.Process(target=_be, args=task)
+        self._process.start()
+
+    def poll(self):
+        """The status, or None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout=SECONDS):
+        """The status at the end."""
+        self._process.join(timeout)
+        assert self._process.exitcode is not None, f"no end within {timeout} s"
+        return self._process.exitcode
+
+    def send_signal(self, signum):
+        os.kill(self._process.pid, signum)
+
+    def kill(self):
+        self._process.kill()
+        self._process.join()
+
+
+def _be(main, argv, cwd, out, err, env):
+    """What the process does."""
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_TRUNC), number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", buffering=1, closefd=False)
+    sys.argv = argv
+    try:
+        main()
+    except Exception:  # as Python itself prints it
+        traceback.print_exc()
+        sys.exit(1)
 
 
 class Hung(BaseException):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ROOT
+from helpers import ROOT, Process
 from PIL import Image
 from safetensors.torch import load_file
+
+from gan_cli import cli
 
 FAST = ["net=mlp", "batch_size=16", "log_every=5", "sample_every=10", "checkpoint_every=10"]
 
@@ -101,22 +104,16 @@ def test_a_run_stopped_and_resumed_equals_one_left_alone(call, tmp_path):
 
 
 def test_ctrl_c_saves_and_ends_with_the_lines(tmp_path):
-    executable = Path(sys.executable).parent / "gan-train"
-    process = subprocess.Popen(
-        [executable, *FAST, "steps=1000000", "run_dir=run"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    out, err = tmp_path / "out", tmp_path / "err"
+    process = Process("gan-train", [*FAST, "steps=1000000", "run_dir=run"], tmp_path, out, err)
     deadline = time.monotonic() + 60
     while not (tmp_path / "run" / "metrics.jsonl").exists() or not (tmp_path / "run" / "metrics.jsonl").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err == b""
-    last = out.decode().splitlines()[-3:]
+    assert process.wait(30) == 130
+    assert err.read_text() == ""
+    last = out.read_text().splitlines()[-3:]
     assert [line.split(":")[0] for line in last[1:]] == ["to sample", "to go on"]
     assert (tmp_path / "run" / "checkpoints" / "last.safetensors").is_file()
 
@@ -334,14 +331,17 @@ def test_a_run_on_a_folder_is_not_trained_on_its_own_pictures_nor_resumed_on_oth
     assert "the data has changed: 3 examples when the run began, 4 now" in changed.stderr
 
 
-def test_a_full_disk_gets_one_line(call, tmp_path):
-    limit = "import resource, sys, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));"
-    limit += "sys.argv = ['gan-train', *sys.argv[1:]]; from gan_cli.cli import train; train()"
-    arguments = [sys.executable, "-c", limit, *FAST, "steps=10", "run_dir=run"]
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "00000000.safetensors: File too large" in done.stderr
+def _train_with_a_small_disk():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    cli.train()
+
+
+def test_a_full_disk_gets_one_line(tmp_path):
+    out, err = tmp_path / "out", tmp_path / "err"
+    run = Process("gan-train", [*FAST, "steps=10", "run_dir=run"], tmp_path, out, err, main=_train_with_a_small_disk)
+    assert (run.wait(), err.read_text().count("\n")) == (2, 1), err.read_text()
+    assert "00000000.safetensors: File too large" in err.read_text()
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 

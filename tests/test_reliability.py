@@ -1,6 +1,7 @@
 """What a person relies on, with the installed commands: kills, signals, full disks, damaged files, odd names."""
 
 import contextlib
+import importlib
 import io
 import os
 import re
@@ -9,11 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
-from helpers import FAST, ROOT, invoke
+from helpers import FAST, ROOT, SECONDS, Process, invoke
 
 from gan_cli import cli
 from gan_cli.commands import train
@@ -23,34 +24,31 @@ from gan_cli.rundir import checkpoint, layout
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training.plan import Outcome
 
-BIN = Path(sys.executable).parent
 SMALL = [
     "net.generator.width=2", "net.discriminator.width=2", "batch_size=4", "samples=4", "log_every=5",
     "sample_every=1000", "checkpoint_every=10", "keep=2",
 ]  # fmt: skip
 
 
-class Run:
+class Run(Process):
     """A ``gan-train`` in the background, its output in files."""
 
     def __init__(self, folder, *arguments):
-        self.out, self.err = folder / "stdout", folder / "stderr"
-        with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = subprocess.Popen([BIN / "gan-train", *arguments], cwd=folder, stdout=out, stderr=err)
+        super().__init__("gan-train", arguments, folder, folder / "stdout", folder / "stderr")
 
     def until(self, reached, seconds=60):
         """Wait until ``reached()``, which must happen while the run is alive."""
         deadline = time.monotonic() + seconds
         while not reached():
-            assert self.process.poll() is None, self.err.read_text()
+            assert self.poll() is None, self.err.read_text()
             assert time.monotonic() < deadline, self.err.read_text()
             time.sleep(0.05)
 
     def stop(self, signum):
         """The status after ``signum``, and how long the end took."""
         began = time.monotonic()
-        self.process.send_signal(signum)
-        return self.process.wait(timeout=60), time.monotonic() - began
+        self.send_signal(signum)
+        return self.wait(), time.monotonic() - began
 
 
 @pytest.fixture
@@ -63,16 +61,34 @@ def start(tmp_path):
 
     yield run
     for one in runs:
-        one.process.kill()
-        one.process.wait()
+        one.kill()
 
 
-def test_kill_9_costs_nothing_but_the_steps_since_the_last_checkpoint():
-    """A few kills here; the thirty and more of docs/reliability.md with the same script."""
-    script = [sys.executable, ROOT / "scripts" / "kill_test.py", "--kills", "2", "--steps", "40"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "the same: tensors, records, events, grids, names"
+class Dying(Process):
+    """A process of scripts/kill_test.py, as the script uses it."""
+
+    def communicate(self, timeout=SECONDS):
+        self._process.join(timeout)
+        if self.poll() is None:
+            raise subprocess.TimeoutExpired("gan-train", timeout)
+        self.returncode = self.poll()
+        return self.out.read_text(), self.err.read_text()
+
+
+def test_kill_9_costs_nothing_but_the_steps_since_the_last_checkpoint(tmp_path, monkeypatch, capsys):
+    """A few kills here; the thirty and more of docs/reliability.md with the same script, which starts new processes."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    kill_test = importlib.import_module("kill_test")
+    out, err = tmp_path / "out", tmp_path / "err"
+
+    def start(run_dir, steps, point):
+        arguments = [*kill_test.RUN, f"steps={steps}", f"run_dir={run_dir}"]
+        return Dying("gan-train", arguments, tmp_path, out, err, main=partial(kill_test.dying, point))
+
+    start(tmp_path / "first", 1, 0).wait()  # the process that others are copies of is made now, and not timed
+    monkeypatch.setattr(kill_test, "start", start)
+    assert kill_test.main(["--kills", "2", "--steps", "40"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "the same: tensors, records, events, grids, names"
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

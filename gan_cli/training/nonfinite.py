@@ -29,21 +29,21 @@ class Watch:
         self._terms: dict[str, list[str]] = {side: [] for side in sides}
         self._names = [name for _, name, _ in weights]
         self._parameters: list[Tensor] = [weight for _, _, weight in weights]
-        self._values: dict[str, Tensor] = {}
+        self._totals: dict[str, Tensor] = {}
         self._first = torch.full((len(self._names),), _NEVER, device=device)
 
     def reset(self) -> None:
-        """Clear all notes. Called after the weights were restored."""
+        """Clear all notes. Called after the weights and the terms' totals were restored."""
         self._first.fill_(_NEVER)
+        self._totals = {term: torch.zeros_like(total) for term, total in self._totals.items()}
 
-    def add(self, side: str, term: str, value: Tensor) -> None:
-        """Note one value (a scalar) of a ``term`` that ``side`` minimises in this step."""
-        if term not in self._values:
-            self._values[term] = torch.zeros((), dtype=value.dtype, device=self._device)
+    def add(self, side: str, term: str, total: Tensor) -> None:
+        """Note the total so far, a scalar, of a ``term`` that ``side`` minimises. A total stays non-finite."""
+        if term not in self._totals:
             self._terms[side].append(term)
             self._names.append(term)
             self._first = torch.cat([self._first, self._first.new_full((1,), _NEVER)])
-        self._values[term] = self._values[term] + value.detach()  # a sum is finite only if all of its parts are
+        self._totals[term] = total
 
     @torch.no_grad()
     def end_step(self, step: int) -> None:
@@ -52,12 +52,11 @@ class Watch:
         # a check of each weight.
         finite = [torch.stack(values).isfinite() for values in self._groups()]
         self._first.clamp_(max=torch.where(torch.cat(finite), _NEVER, step))
-        self._values = {term: torch.zeros_like(value) for term, value in self._values.items()}
 
     def _groups(self) -> list[list[Tensor]]:
-        """The weights' norms and the terms' sums, in the order of the names. Each type has its own list."""
+        """The weights' norms and the terms' totals, in the order of the names. Each type has its own list."""
         norms = list(torch._foreach_norm(self._parameters)) if self._parameters else []
-        return [group for group in (norms, list(self._values.values())) if group]
+        return [group for group in (norms, list(self._totals.values())) if group]
 
     def check(self) -> None:
         """Raise TrainingDiverged if any value was non-finite. The error names the step and the first such value."""

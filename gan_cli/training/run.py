@@ -85,10 +85,10 @@ class Run:
 
     def noted(self, side: str, terms: Terms) -> Terms:
         """Add ``terms`` to the tick's totals, watch them for non-finite values, and return them."""
-        sums = self.state.totals.add(terms)
+        totals = self.state.totals.add(terms)
         for name, term in terms.items():
             if term.weight is not None:
-                self._watch.add(side, name, sums[name])
+                self._watch.add(side, name, totals[name])
         return terms
 
     def steps(self) -> Iterator[int]:

@@ -53,19 +53,19 @@ class Totals:
                 self._counts[name] = int(pair[1])
 
     def add(self, terms: Terms) -> dict[str, Tensor]:
-        """Add one step's terms. Return the sum of each term's values, a scalar on the device.
+        """Add one step's terms. Return the sum of each term since the last tick, a scalar on the device.
 
         ValueError for a name that is not an identifier, or that is RESERVED.
         """
-        sums = {name: term.values.detach().sum(dtype=self._dtype) for name, term in terms.items()}
-        for name, value in sums.items():
+        for name, term in terms.items():
+            value = term.values.detach().sum(dtype=self._dtype)
             if name not in self._sums:
                 if not name.isidentifier() or name in RESERVED:
                     raise ValueError(f"a term can't be named {name!r}: use letters, digits and _, and another name")
                 self._sums[name], self._counts[name] = torch.zeros_like(value), 0
-            self._counts[name] += terms[name].values.numel()
+            self._counts[name] += term.values.numel()
             self._accumulate(name, value)
-        return sums
+        return {name: self._sums[name] for name in terms}
 
     def _accumulate(self, name: str, value: Tensor) -> None:
         if self._dtype == torch.float64:
