@@ -168,6 +168,8 @@ def _run(command: str, main: Callable[[], Any]) -> None:
         print(f"gan-cli {__version__}")
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+    if not any(word.startswith("-") or "hydra" in word for word in sys.argv[1:]):
+        sys.argv.append("--run")  # else Hydra composes the configuration twice: once to look whether this is a sweep
     # Imports and Hydra make many objects that stay. To search them for garbage takes a fifth of the start.
     gc.disable()
     try:
