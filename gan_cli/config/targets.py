@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -47,12 +48,15 @@ def instantiated(node: Any, group: str, **facts: Any) -> Any:
     if internal := [name for name in node if name.startswith("_") and name not in ("_target_", "_partial_")]:
         raise UserError(f"{group}: gan-cli takes no {internal[0]}; name the options by their names")
     try:
-        return instantiate(dict(node), _convert_="all", **facts)
+        built = instantiate(dict(node), _convert_="all", **facts)
     except (InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
         raise UserError(f"{group}: {one_line(cause or error)}") from error
+    if isinstance(built, partial):  # Hydra's partial examines its target anew at each call: half a millisecond a step
+        return partial(built.func, *built.args, **built.keywords)
+    return built
 
 
 def facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> dict[str, Any]:
