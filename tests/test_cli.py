@@ -173,6 +173,7 @@ WRONG = [
     (["optimizer.lrr=1"], "no key 'lrr' in optimizer; did you mean 'lr'?"),
     (["experiment=nothing"], "no experiment 'nothing'"),
     (["k=0"], "k=0 is too small: at least 1"),
+    (["optimizer.lr={generator:1}"], "gan-train: optimizer.lr should be one for both networks, or {generator: …"),
     (["k=two"], "k: Value 'two'"),
     (["k=1,2"], "add -m"),
     (["k"], "write key=value"),
@@ -375,6 +376,7 @@ def test_a_loss_a_dataset_and_a_network_of_ones_own(call, tmp_path, monkeypatch)
     own = ["--config-dir", "my_configs", "loss=least_squares", "dataset=stripes", "net/generator=shallow"]
     done = call("gan-train", *own, "loss.target=0.9", "steps=5", "batch_size=8", "run_dir=run")
     assert done.returncode == 0, done.stderr
+    assert [line.endswith("trust=[mine]'") for line in done.stdout.splitlines()[-2:]] == [True, True]
 
     stranger = call("gan-sample", "ckpt=run", "n=4")
     assert stranger.returncode == 2

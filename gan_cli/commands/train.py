@@ -14,6 +14,7 @@ from gan_cli import files
 from gan_cli.config.build import Assembled, assemble
 from gan_cli.config.resume import resumed, settled
 from gan_cli.config.saved import SavedRun, open_run
+from gan_cli.config.trust import to_be_trusted
 from gan_cli.errors import UserError
 from gan_cli.pictures.animation import write_run_animation
 from gan_cli.pictures.curves import write_curves
@@ -61,7 +62,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     step = min(outcome.step, next((int(path.stem) for path in layout.in_order(run_dir / "checkpoints")), 0))
     if step < outcome.step:  # the run was stopped while the disk refused files
         log.warning("step %s is lost: saved is only what came up to step %s", f"{outcome.step:,}", f"{step:,}")
-    _say_goodbye(step, run_dir, _what_to_raise(step, outcome.seconds, config))
+    _say_goodbye(step, run_dir, _what_to_raise(step, outcome.seconds, config), to_be_trusted(parts.config))
     return outcome
 
 
@@ -106,18 +107,22 @@ def _already_done(saved: SavedRun, config: Mapping[str, Any], run_dir: Path, mor
     write_curves(run_dir)  # missing if the run was killed right after its last checkpoint
     write_run_animation(run_dir)
     progress = saved.checkpoint.progress
-    _say_goodbye(progress.step, run_dir, more)
+    _say_goodbye(progress.step, run_dir, more, to_be_trusted(saved.checkpoint.config))
     return Outcome(progress.step, progress.seconds, (read_metrics(run_dir) or [{}])[-1], None)
 
 
-def _say_goodbye(step: int, run_dir: Path, more: str | None) -> None:
-    """Print the three last lines: where the files are, how to sample, how to continue."""
+def _say_goodbye(step: int, run_dir: Path, more: str | None, packages: Sequence[str]) -> None:
+    """Print the three last lines: where the files are, how to sample, how to continue.
+
+    ``packages`` must be trusted to open the run again.
+    """
     shown = _shown(run_dir)
+    trust = [f"trust=[{','.join(packages)}]"] if packages else []
     pictures = [name for name in ("curves.png", "training.webp", "training.gif") if (run_dir / name).is_file()]
     names = ["samples/", "checkpoints/", *pictures]
     tell(f"step {step:,}: {', '.join(names[:-1])} and {names[-1]} are in {shown}")
-    tell(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64'])}")
-    tell(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else [])])}")
+    tell(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64', *trust])}")
+    tell(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else []), *trust])}")
 
 
 def _shown(folder: Path) -> str:

@@ -84,7 +84,8 @@ def _explain_composition(error: BaseException, command: str) -> str:
             name = str(cause.full_key)
             if "not in" in str(cause):
                 return _unknown_key(name, cause.parent_node, command)
-            return f"{name}: {str(cause).splitlines()[0]}"
+            _, within, line = str(cause).partition("UserError raised while resolving interpolation: ")
+            return line.splitlines()[0] if within else f"{name}: {str(cause).splitlines()[0]}"
     text = str(error).splitlines()[0]
     if unmatched := re.match(r"Could not override '([^']+)'", text):
         return _unknown_key(unmatched.group(1), None, command)

@@ -56,6 +56,12 @@ def check_trusted(config: Mapping[str, Any], source: PurePath, trust: Sequence[s
     check_resolved(config, source)
 
 
+def to_be_trusted(config: Mapping[str, Any]) -> list[str]:
+    """The packages that ``trust`` must list for a file with this configuration."""
+    return sorted({str(node["_target_"]).split(".")[0] for node in named(config)
+                   if node["_target_"] not in shipped_targets()})  # fmt: skip
+
+
 def _places(config: Mapping[str, Any], group: str) -> list[Any]:
     """The places where a ``group`` names its targets: at its top, or one level below."""
     if group in ("net", "optimizer"):
