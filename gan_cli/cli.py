@@ -24,8 +24,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import __version__
-from gan_cli.config import schema
 from gan_cli.config.explain import explain
+from gan_cli.config.validation import validate
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import refuse_overwriting
 
@@ -46,7 +46,7 @@ def _train(config: DictConfig) -> float:
     run_dir = Path(hydra_config.runtime.output_dir)
     try:
         with one_line_errors("train"):
-            schema.validate(config, "train")
+            validate(config, "train")
             outcome = train.run(_plain(config), overridden, run_dir)
     except SystemExit as stop:
         if hydra_config.mode == RunMode.MULTIRUN and stop.code in (BAD_INPUT, DIVERGED):
@@ -92,7 +92,7 @@ class Callbacks(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         command = config.hydra.job.config_name
         with one_line_errors(command):
-            schema.validate(config, command)
+            validate(config, command)
             if command == "train":
                 refuse_overwriting(Path(config.hydra.run.dir), config.resume, sweep=False)
 

@@ -44,10 +44,10 @@ ALLOWED = {
     "__init__": {"api"},
     "__main__": {"cli", "errors"},
 }  # fmt: skip
-HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.targets"}
+HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.targets", "config.validation"}
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "config.explain", "config.schema", "errors", "files", "metrics.catalogue",
-    "rundir.layout", "rundir.records", "terminal", "untrusted.safetensors_header",
+    "__init__", "__main__", "cli", "config.explain", "config.schema", "config.validation", "errors", "files",
+    "metrics.catalogue", "rundir.layout", "rundir.records", "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}
 TREES = {

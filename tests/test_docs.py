@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from gan_cli.config import schema
+from gan_cli.config.validation import validate
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
@@ -117,7 +118,7 @@ def test_a_command_composes(command, words, hydra_ready, own_configs):
     for overrides in _choices([word for word in words if word != "-m"]):
         config = compose(command, overrides)
         OmegaConf.resolve(config)
-        schema.validate(config, command)
+        validate(config, command)
 
 
 def test_the_example_files_are_sound(own_configs, monkeypatch):

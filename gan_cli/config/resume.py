@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gan_cli.config import schema
 from gan_cli.config.saved import SavedRun
 from gan_cli.config.trust import check_resolved, check_trusted
+from gan_cli.config.validation import checked
 from gan_cli.errors import UserError
 
 GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "sinks")
@@ -58,7 +58,7 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
                 f"{', '.join(sorted(MAY_CHANGE - {'resume', 'trust'}))})"
             )
     check_resolved(merged, saved.path)
-    merged = schema.checked(merged, "train")
+    merged = checked(merged, "train")
     for group in GROUPS:
         check_trusted(merged[group], saved.path, config["trust"], group)
     return merged

@@ -1,23 +1,20 @@
 """The top-level keys of each command: types, defaults, ranges and meanings.
 
-Hydra checks names and types against these dataclasses while it composes, and :func:`validate` checks the ranges.
-This module does not import torch, so that a typing mistake is reported at once.
+Hydra checks names and types against these dataclasses while it composes. :mod:`gan_cli.config.validation` checks the
+ranges. This module does not import torch, so that a typing mistake is reported at once.
 """
 
 import dataclasses
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
-from gan_cli.errors import UserError, did_you_mean
+from gan_cli.errors import UserError
 from gan_cli.metrics.catalogue import FAMILIES
-
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
 def key(default: Any, help: str, **limits: Any) -> Any:
@@ -196,55 +193,6 @@ def _of_network(key: str, optimizer: Any, root: Any) -> Any:
             f"for one network alone say optimizer.generator.{name}=…"
         )
     return value["discriminator" if optimizer is OmegaConf.select(root, "optimizer.discriminator") else "generator"]
-
-
-def validate(config: DictConfig, command: str) -> None:
-    """Check the values' ranges. The UserError names the first key out of range, and the range."""
-    _validate(config, COMMANDS[command], "")
-    if command == "train":
-        for f in dataclasses.fields(TrainConfig):
-            value = config[f.name]
-            if "${" in str(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value):
-                raise UserError(f"{f.name} holds a literal ${{, which is refused in a checkpoint: use another name")
-
-
-def checked(config: dict[str, Any], command: str) -> dict[str, Any]:
-    """A configuration from a file, with each value checked for its key's type. Raises Hydra's errors or ours."""
-    merged = OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), config)
-    validate(merged, command)  # type: ignore[arg-type]
-    return OmegaConf.to_container(merged, throw_on_missing=True)  # type: ignore[return-value]
-
-
-def _validate(config: DictConfig, node: type, prefix: str) -> None:
-    known = {f.name for f in dataclasses.fields(node)}
-    for name in config:  # Hydra itself does not reject +name=value
-        if name not in known and (prefix or name != "hydra"):
-            raise UserError(f"no key {prefix + str(name)!r}" + did_you_mean(str(name), known))
-    for f in dataclasses.fields(node):
-        name, limits = prefix + f.name, f.metadata
-        if f.name not in set(config):  # "in config" is False for a value that is still missing
-            raise UserError(f"{name} can't be removed: leave ~{name} out")
-        if f.default == MISSING and OmegaConf.is_missing(config, f.name):
-            raise UserError(f"{name} is needed: {name}={'NAME' if limits.get('group') else 'PATH'}, {limits['help']}")
-        value = config[f.name]
-        if limits.get("group") and not isinstance(value, DictConfig):
-            raise UserError(f"{name}={value} is no configuration: choose one of its names")
-        if dataclasses.is_dataclass(f.type) and isinstance(f.type, type):
-            _validate(value, f.type, f"{name}.")
-        elif value is None:
-            continue
-        elif "at_least" in limits and not value >= limits["at_least"]:
-            raise UserError(f"{name}={value} is too small: at least {limits['at_least']}")
-        elif "at_most" in limits and not value <= limits["at_most"]:
-            raise UserError(f"{name}={value} is too large: at most {limits['at_most']}")
-        elif "above" in limits and not value > limits["above"]:
-            raise UserError(f"{name}={value} is too small: more than {limits['above']}")
-        elif "choices" in limits:
-            for word in value if isinstance(value, ListConfig) else [value]:
-                if word not in limits["choices"]:
-                    raise UserError(f"no {name} {word!r}" + did_you_mean(str(word), limits["choices"]))
-        elif f.name == "device" and not DEVICE.fullmatch(value):
-            raise UserError(f"no device {value!r}; choose from auto, cpu, cuda, cuda:N, mps")
 
 
 register()
