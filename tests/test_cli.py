@@ -346,6 +346,24 @@ def test_a_full_disk_gets_one_line(tmp_path):
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 
+def test_transparent_images_are_learnt_and_shown_over_a_checkerboard(call, tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(4):
+        Image.new("RGBA", (9, 9), (60 * i, 0, 0, 80 * i)).save(tmp_path / "images" / f"{i}.png")
+    data = ["dataset=folder", "dataset.root=images", "dataset.size=[8,12]", "dataset.channels=4"]
+    net = ["net.generator.widths=[8]", "net.discriminator.widths=[8]"]
+    done = call("gan-train", *FAST, *data, *net, "steps=2", "samples=4", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == "4 images of 12x8"
+    grid = _pixels(tmp_path / "run" / "samples" / "00000002.png")
+    assert grid.shape == (2 * 66 + 2, 2 * 98 + 2, 3)
+    assert call("gan-sample", "ckpt=run", "n=2", "out=png").returncode == 0
+    with Image.open(tmp_path / "png" / "000000.png") as image:
+        assert (image.mode, image.size) == ("RGBA", (12, 8))
+    assert call("gan-sample", "ckpt=run", "n=2", "out=a.npz").returncode == 0
+    assert np.load(tmp_path / "a.npz")["images"].shape == (2, 8, 12, 4)
+
+
 def test_an_image_folder_end_to_end(call, tmp_path):
     rng = np.random.default_rng(0)
     for i in range(5):

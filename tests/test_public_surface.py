@@ -70,5 +70,5 @@ def test_the_verbs_and_their_keywords():
     assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
         ["prior", "z_dim"], ["function", "interval", "clip"], ["half_life", "ramp"], ["device", "bf16", "compile"],
     ]  # fmt: skip
-    assert [f.name for f in dataclasses.fields(Dataset)] == ["images", "labels", "class_names"]
+    assert [f.name for f in dataclasses.fields(Dataset)] == ["images", "labels", "class_names", "description"]
     assert [f.name for f in dataclasses.fields(Points)] == ["points", "mixture"]

@@ -101,5 +101,5 @@ def test_figures_are_pictures_in_the_run_folder(draw, tmp_path, monkeypatch):
 @pytest.mark.parametrize("shape", [[1500, 8, 8], [5, 8, 8], [2, 8, 8], [1, 8], [1, 8, 4097], [True, 8, 8], "1,8", None])
 def test_what_pictures_cannot_have_for_a_shape_is_refused_before_a_network_is_built(shape):
     opened = checkpoint.Checkpoint(Path("x"), checkpoint.Progress(), {"net": NET, "image_shape": shape}, {}, {})
-    with pytest.raises(UserError, match="^x has images of shape .*: they should be .1 or 3 channels, height, width"):
+    with pytest.raises(UserError, match="^x has images of shape .*: they should be .1, 3 or 4 channels, height, width"):
         SavedRun(opened).generator()

@@ -57,6 +57,8 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Ou
     checkpoint.save_config(run_dir, parts.config)
     compute = parts.compute
     tell(f"on {described(compute.device, compute.bf16, compute.compile, parts.state.batches.resident)}")
+    if parts.found:
+        tell(parts.found)
     gc.enable()  # paused by the command while it starts
     outcome = execute(parts, run_dir, saved.checkpoint if saved else None)
     step = min(outcome.step, next((int(path.stem) for path in layout.in_order(run_dir / "checkpoints")), 0))

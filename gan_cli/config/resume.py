@@ -25,6 +25,8 @@ BEFORE: Mapping[str, Any] = {
     "game": {"_target_": "gan_cli.training.games.Adversarial"},
     "deterministic": False,
 }
+# Defaults of the dataset ``folder`` for options that older checkpoints lack.
+FOLDER_BEFORE: Mapping[str, Any] = {"fit": "crop", "range": "auto", "labels": None, "holdout": None}
 
 
 def settled(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,6 +50,8 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
             f"{saved.path} says nothing of its {missing[0]}; if it was made from Python, go on there: "
             "gan_cli.train(…, resume=True)"
         )
+    if was["dataset"].get("_target_") == "gan_cli.data.folder.folder":
+        was["dataset"] = {**FOLDER_BEFORE, **was["dataset"]}
     merged = {name: was.get(name, BEFORE.get(name, value)) for name, value in config.items()}
     for name in config if "experiment" in overridden else overridden:
         if name in MAY_CHANGE:

@@ -140,7 +140,7 @@ class SavedRun:
         """
         shape, size = self.image_shape, config["dataset"].get("size")
         shipped = config["dataset"].get("_target_") in shipped_targets("dataset")
-        if shipped and size is not None and shape[1:] != (size, size):
+        if shipped and size is not None and list(shape[1:]) != (size if isinstance(size, list) else [size, size]):
             sides = "x".join(map(str, shape[1:] or shape))
             raise UserError(f"{self.path} has images of {sides}, and yet dataset.size={size}")
         return (

@@ -15,12 +15,23 @@ from gan_cli.sampling import columns_of, generate
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """A uint8 image ``[C, H, W]`` as a Pillow image: grey for one channel, RGB for three."""
+    """A uint8 image ``[C, H, W]`` as a Pillow image: grey for one channel, RGB for three, RGBA for four."""
     array = image.permute(1, 2, 0).numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
+def over_checkerboard(image: Image.Image) -> Image.Image:
+    """``image``; an RGBA image as RGB over a checkerboard, so that its transparency is seen."""
+    if image.mode != "RGBA":
+        return image
+    rows, columns = torch.arange(image.height)[:, None] // CHECK, torch.arange(image.width) // CHECK
+    squares = torch.where((rows + columns) % 2 == 0, 255, 204).to(torch.uint8)
+    board = Image.fromarray(squares.numpy()).convert("RGBA")
+    return Image.alpha_composite(board, image).convert("RGB")
+
+
 GAP = 2  # pixels between the images of a grid
+CHECK = 8  # pixels, the side of a square of the checkerboard
 
 
 def _grid_layout(n: int, sides: Sequence[int], columns: int | None) -> tuple[int, int, tuple[int, int]]:
@@ -48,7 +59,7 @@ def grid(batch: Tensor, columns: int | None = None) -> Image.Image:
     """
     factor, columns, size = _grid_layout(len(batch), batch.shape[2:], columns)
     enlarged = batch.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-    pictures = [to_pil(image) for image in enlarged]
+    pictures = [over_checkerboard(to_pil(image)) for image in enlarged]
     canvas = Image.new(pictures[0].mode, size)
     for i, picture in enumerate(pictures):
         row, column = divmod(i, columns)
