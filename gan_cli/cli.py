@@ -12,8 +12,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -25,14 +26,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import __version__
 from gan_cli.config.explain import explain
+from gan_cli.config.schema import COMMANDS
 from gan_cli.config.validation import validate
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import refuse_overwriting
+from gan_cli.terminal import take_any_letter
 
 if TYPE_CHECKING:
     from gan_cli.commands import sweep
 
 BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
+WHOLE = {f.name for keys in COMMANDS.values() for f in fields(keys) if "int" in str(f.type)} | {"dataset.size"}
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -139,6 +143,9 @@ def one_line_errors(command: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # as of `gan-train --help | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + 13) from None
     except Exception as error:
         line = str(error) if isinstance(error, TrainingDiverged) else explain(error, command)
         if line is None or SHOW_TRACEBACK:
@@ -155,9 +162,34 @@ def _parser() -> argparse.ArgumentParser:
     """
     argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
     try:
-        return get_args_parser()
+        parser: argparse.ArgumentParser = get_args_parser()
+        parser.error = _refuse_option  # type: ignore[method-assign]
+        return parser
     finally:
         del argparse.ArgumentParser._check_help  # type: ignore[attr-defined]  # restore the inherited check
+
+
+def _refuse_option(message: str) -> NoReturn:
+    """UserError for an option that Hydra doesn't know, as ``--batch_size 64``: keys are written ``batch_size=64``."""
+    words = sys.argv[1:]
+    unknown = next((word for word in words if re.match(r"--?[A-Za-z]", word) and word.split("=")[0] in message), "")
+    name, _, value = unknown.lstrip("-").partition("=")
+    following = words[words.index(unknown) + 1 :] if unknown else []
+    if not value and following and "=" not in following[0] and not following[0].startswith("-"):
+        value = following[0]
+    if not name:
+        raise UserError(message)
+    raise UserError(f"no option {unknown.split('=')[0]}: write {name.replace('-', '_')}={value or '…'}, without dashes")
+
+
+def _whole(word: str) -> str:
+    """``word`` with whole numbers written out: ``steps=1e4`` -> ``steps=10000``."""
+    key, equals, value = word.partition("=")
+    parts = [
+        str(int(float(part))) if re.fullmatch(r"\d+(\.\d+)?[eE]\+?\d{1,2}", part) and float(part).is_integer() else part
+        for part in value.split(",")
+    ]
+    return f"{key}={','.join(parts)}" if equals and key in WHOLE else word
 
 
 sys.modules["hydra.main"].get_args_parser = _parser  # type: ignore[attr-defined]
@@ -167,6 +199,8 @@ def _run(command: str, main: Callable[[], Any]) -> None:
     if "--version" in sys.argv[1:]:  # Hydra would print its own version
         print(f"gan-cli {__version__}")
         return
+    take_any_letter()
+    sys.argv[1:] = map(_whole, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     if not any(word.startswith("-") or "hydra" in word for word in sys.argv[1:]):
         sys.argv.append("--run")  # else Hydra composes the configuration twice: once to look whether this is a sweep

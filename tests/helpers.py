@@ -156,13 +156,17 @@ class Done(NamedTuple):
     stderr: str
 
 
-def invoke(main, arguments, name="gan-train"):
-    """Run a command (``cli.train``, …) with ``arguments`` in this process; Hung after :data:`SECONDS`."""
+def invoke(main, arguments, name="gan-train", out=None):
+    """Run a command (``cli.train``, …) with ``arguments`` in this process; Hung after :data:`SECONDS`.
+
+    Its output goes to ``out``, if that is given.
+    """
 
     def alarm(signum, frame):
         raise Hung
 
-    out, err = io.StringIO(), io.StringIO()
+    err = io.StringIO()
+    out = io.StringIO() if out is None else out
     previous, argv, stdout = signal.signal(signal.SIGALRM, alarm), sys.argv, sys.stdout
     signal.alarm(SECONDS)
     try:
@@ -177,4 +181,4 @@ def invoke(main, arguments, name="gan-train"):
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
         sys.argv, sys.stdout = argv, stdout
-    return Done(status, out.getvalue(), err.getvalue())
+    return Done(status, out.getvalue() if isinstance(out, io.StringIO) else "", err.getvalue())

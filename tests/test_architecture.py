@@ -40,7 +40,7 @@ ALLOWED = {
     "api": {
         "augment", "commands", "config", "data", "errors", "losses", "noise", "rundir", "sampling", "training",
     },
-    "cli": {"commands", "config", "errors", "rundir", "__init__"},
+    "cli": {"commands", "config", "errors", "rundir", "terminal", "__init__"},
     "__init__": {"api"},
     "__main__": {"cli", "errors"},
 }  # fmt: skip

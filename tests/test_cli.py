@@ -1,5 +1,6 @@
 """The installed commands, as a person types them, from a foreign folder."""
 
+import io
 import json
 import os
 import re
@@ -14,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ROOT, Process
+from helpers import COMMANDS, ROOT, Process, invoke
 from PIL import Image
 from safetensors.torch import load_file
 
-from gan_cli import cli
+from gan_cli import cli, terminal
 
 FAST = ["net=mlp", "batch_size=16", "log_every=5", "sample_every=10", "checkpoint_every=10"]
 
@@ -173,6 +174,11 @@ WRONG = [
     (["optimizer.lrr=1"], "no key 'lrr' in optimizer; did you mean 'lr'?"),
     (["experiment=nothing"], "no experiment 'nothing'"),
     (["k=0"], "k=0 is too small: at least 1"),
+    (["lr=0.1"], "no key 'lr': write optimizer.lr=…"),
+    (["epochs=3"], "no key 'epochs': write steps=…, where an epoch is (images / batch_size) steps"),
+    (["--batch_size", "64"], "no option --batch_size: write batch_size=64, without dashes"),
+    (["--batch-size=64", "k=2"], "no option --batch-size: write batch_size=64, without dashes"),
+    (["steps=1.5e0"], "steps: Value '1.5'"),
     (["optimizer.lr={generator:1}"], "gan-train: optimizer.lr should be one for both networks, or {generator: …"),
     (["k=two"], "k: Value 'two'"),
     (["k=1,2"], "add -m"),
@@ -292,6 +298,61 @@ def test_a_finished_run_is_not_overwritten(run, call, arguments, line):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert line in done.stderr
     assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
+
+
+def test_a_whole_number_may_be_written_with_an_exponent(call, tmp_path):
+    done = call("gan-train", *FAST, "steps=1e0", "batch_size=1.6e1", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["steps"], config["batch_size"]) == (1, 16)
+
+
+LETTERS = "Fréchet 1.5 ± 0.1, größe … Фото 犬 \udcff"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", r"Frechet 1.5 +/- 0.1, gro\xdfe ... \u0424\u043e\u0442\u043e \u72ac \udcff"),
+        ("cp1252", r"Fréchet 1.5 ± 0.1, größe … \u0424\u043e\u0442\u043e \u72ac \udcff"),
+        ("cp1251", r"Frechet 1.5 ± 0.1, gro\xdfe … Фото \u72ac \udcff"),
+        ("cp932", r"Frechet 1.5 ± 0.1, gro\xdfe … Фото 犬 \udcff"),
+        ("utf-8", r"Fréchet 1.5 ± 0.1, größe … Фото 犬 \udcff"),
+    ],
+)
+def test_no_letter_is_too_much_for_an_output(monkeypatch, encoding, shown):
+    written = {name: io.BytesIO() for name in ("stdout", "stderr")}
+    for name, file in written.items():
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(file, encoding=encoding))
+    terminal.take_any_letter()
+    for stream in (sys.stdout, sys.stderr):
+        print(LETTERS, file=stream, flush=True)
+    assert [file.getvalue().decode(encoding) for file in written.values()] == [shown + "\n"] * 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+def test_every_command_works_where_few_letters_do(tmp_path, encoding, monkeypatch):
+    """A run with scores, its bar's letters, a table and a help, each as the command prints it in that encoding."""
+    monkeypatch.chdir(tmp_path)
+    for name, words in [
+        ("gan-train", [*FAST, "steps=2", "eval_every=2", 'run_dir="größe"']),
+        ("gan-eval", ['ckpt="größe"', "n=200", "metrics=[frechet]"]),
+        ("gan-eval", ["--help"]),
+    ]:
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        done = invoke(COMMANDS[name], words, name, out=out)
+        assert done.returncode == 0, done.stderr
+        out.flush()
+        assert "Frechet" in out.buffer.getvalue().decode(encoding) or name == "gan-eval"
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path):
+    code = "import sys; sys.argv = ['gan-train', '--help']; from gan_cli import cli; cli.train()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
 
 
 def test_hydra_full_error_shows_the_traceback(command):
