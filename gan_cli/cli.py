@@ -5,35 +5,34 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import math
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import __version__
+from gan_cli.config import sweep
 from gan_cli.config.explain import explain
 from gan_cli.config.schema import COMMANDS
 from gan_cli.config.validation import validate
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import refuse_overwriting
+from gan_cli.rundir.status import Record
 from gan_cli.terminal import take_any_letter
-
-if TYPE_CHECKING:
-    from gan_cli.commands import sweep
 
 BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
 WHOLE = {f.name for keys in COMMANDS.values() for f in fields(keys) if "int" in str(f.type)} | {"dataset.size"}
@@ -41,27 +40,35 @@ SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")
-def _train(config: DictConfig) -> float:
+def _train(config: DictConfig) -> float | None:
     from gan_cli.commands import train
 
     hydra_config = HydraConfig.get()
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN
     words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, with ${…} unresolved
-    overridden = [re.split(r"[./@]", key)[0] for key in _overrides(words)]  # type: ignore[arg-type]
+    overrides = sweep.by_key(words)  # type: ignore[arg-type]
+    overridden = [re.split(r"[./@]", key)[0] for key in overrides]
     run_dir = Path(hydra_config.runtime.output_dir)
+    record = Record(run_dir, overrides, in_sweep)
     try:
-        with one_line_errors("train"):
+        with one_line_errors("train"), record.failing(partial(explain, command="train")):
+            if isinstance(mistake := config.get(sweep.MISTAKE), bytes):
+                raise UserError(mistake.decode())
             validate(config, "train")
-            outcome = train.run(_plain(config), overridden, run_dir)
+            # The start of the sweep has looked at resume. Its runs go on after a requeue, and are measured once.
+            outcome = train.run(
+                {**_plain(config), **({"resume": "auto"} if in_sweep else {})}, overridden, run_dir, record
+            )
     except SystemExit as stop:
-        if hydra_config.mode == RunMode.MULTIRUN and stop.code in (BAD_INPUT, DIVERGED):
-            return float("nan")  # a failed combination must not end the sweep
+        if in_sweep and stop.code in (BUG, BAD_INPUT, DIVERGED):
+            return None  # a failed combination must not end the sweep; Optuna takes None, but no NaN, for a failure
         if "run_dir" not in overridden:
             with contextlib.suppress(OSError):
                 run_dir.rmdir()  # made for this run; kept if it has any file
         raise
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)
-    return outcome.metrics.get("value", float("nan"))
+    return train.objective(run_dir, scored=config.eval_every is not None)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="sample")
@@ -82,16 +89,26 @@ def _eval(config: DictConfig) -> None:
         print(evaluate.run(_plain(config)))
 
 
+@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="report")
+def _report(config: DictConfig) -> None:
+    from gan_cli.commands import report
+
+    with one_line_errors("report"):
+        print(report.run(_plain(config)).text)
+
+
 def _plain(config: DictConfig) -> dict[str, Any]:
     """``config`` resolved, as plain dicts and lists."""
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
 class Callbacks(Callback):
-    """Hydra's callbacks: they check ranges before a folder is made, and print the table at the end of a sweep."""
+    """Hydra's callbacks: they check ranges before a folder is made, and prepare a sweep.
 
-    def __init__(self) -> None:
-        self.runs: list[sweep.Run] = []
+    They are called in the process that the command was typed in, under every launcher.
+    """
+
+    begun: ClassVar[Path | None] = None  # the folder of the sweep that was begun
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         command = config.hydra.job.config_name
@@ -101,36 +118,16 @@ class Callbacks(Callback):
                 refuse_overwriting(Path(config.hydra.run.dir), config.resume, sweep=False)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        from gan_cli.commands import report
+
         command = config.hydra.job.config_name
         with one_line_errors(command):
             if command != "train":
                 raise UserError(f"gan-{command} has no -m; run it once for each")
-            refuse_overwriting(Path(config.hydra.sweep.dir), config.resume, sweep=True)
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        if config.hydra.mode != RunMode.MULTIRUN:
-            return
-        from gan_cli.commands import sweep
-
-        with one_line_errors("train"):
-            finished = job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value)
-            folder = Path(config.hydra.runtime.output_dir)
-            self.runs.append(sweep.Run(_overrides(job_return.overrides or []), folder, finished))
-            sweep.write_csv(sweep.collect(self.runs), Path(config.hydra.sweep.dir) / "results.csv")
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        from gan_cli.commands import sweep
-
-        rows = sweep.collect(self.runs)
-        print(f"\n{sweep.table(rows)}\n\nalso in {Path(config.hydra.sweep.dir) / 'results.csv'}")
-        if any(row.finished < row.runs for row in rows):
-            raise SystemExit(BAD_INPUT)
-
-
-def _overrides(task: Sequence[str]) -> dict[str, str]:
-    """Hydra's list of overrides as a mapping: ``["k=2", "+loss.x=1"]`` -> ``{"k": "2", "loss.x": "1"}``."""
-    pairs = (item.lstrip("+~").partition("=") for item in task)
-    return {key: value for key, _, value in pairs}
+            folder = Path(config.hydra.sweep.dir)
+            refuse_overwriting(folder, config.resume, sweep=True)
+            report.write_plan(folder, sweep.prepare(config, GlobalHydra.instance().config_loader()))
+            Callbacks.begun = folder
 
 
 @contextmanager
@@ -193,6 +190,8 @@ def _whole(word: str) -> str:
 
 
 sys.modules["hydra.main"].get_args_parser = _parser  # type: ignore[attr-defined]
+# Hydra then raises its errors instead of printing them. Its variable HYDRA_FULL_ERROR would reach a sweep's workers.
+sys.modules["hydra._internal.utils"].run_and_report = lambda function: function()  # type: ignore[attr-defined]
 
 
 def _run(command: str, main: Callable[[], Any]) -> None:
@@ -201,7 +200,6 @@ def _run(command: str, main: Callable[[], Any]) -> None:
         return
     take_any_letter()
     sys.argv[1:] = map(_whole, sys.argv[1:])
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
     if not any(word.startswith("-") or "hydra" in word for word in sys.argv[1:]):
         sys.argv.append("--run")  # else Hydra composes the configuration twice: once to look whether this is a sweep
     # Imports and Hydra make many objects that stay. To search them for garbage takes a fifth of the start.
@@ -214,8 +212,28 @@ def _run(command: str, main: Callable[[], Any]) -> None:
 
 
 def train() -> None:
-    """``gan-train``."""
-    _run("train", _train)
+    """``gan-train``. A sweep ends with its table, even if it was interrupted, or if its launcher broke off."""
+    Callbacks.begun, code = None, 0
+    try:
+        _run("train", _train)
+    except SystemExit as stop:
+        if Callbacks.begun is None:
+            raise
+        code = int(stop.code or 0)
+    if Callbacks.begun is not None:
+        complete = _print_table(Callbacks.begun)
+        if code or not complete:
+            raise SystemExit(code or BAD_INPUT)
+
+
+def _print_table(folder: Path) -> bool:
+    """Print the report of a sweep. Return whether all of its runs are complete."""
+    from gan_cli.commands import report
+
+    with one_line_errors("train"):
+        text, complete = report.run({"run": str(folder)})
+        print(f"\n{text}", flush=True)
+        return complete
 
 
 def sample() -> None:
@@ -226,3 +244,8 @@ def sample() -> None:
 def eval_() -> None:
     """``gan-eval``."""
     _run("eval", _eval)
+
+
+def report() -> None:
+    """``gan-report``."""
+    _run("report", _report)

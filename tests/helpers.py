@@ -94,7 +94,7 @@ class Payload:
         return os.mkdir, (str(self.canary),)
 
 
-COMMANDS = {"gan-train": cli.train, "gan-sample": cli.sample, "gan-eval": cli.eval_}
+COMMANDS = {"gan-train": cli.train, "gan-sample": cli.sample, "gan-eval": cli.eval_, "gan-report": cli.report}
 # Processes that begin as copies of one that has torch imported: their start takes no time.
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(["gan_cli.commands.train", "torch._dynamo"])
@@ -177,7 +177,6 @@ def invoke(main, arguments, name="gan-train", out=None):
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     finally:
-        os.environ.pop("HYDRA_FULL_ERROR", None)  # which the command sets, and other tests' commands would inherit
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
         sys.argv, sys.stdout = argv, stdout

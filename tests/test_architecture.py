@@ -44,10 +44,11 @@ ALLOWED = {
     "__init__": {"api"},
     "__main__": {"cli", "errors"},
 }  # fmt: skip
-HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.targets", "config.validation"}
+HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.sweep", "config.targets", "config.validation"}
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "config.explain", "config.schema", "config.validation", "errors", "files",
-    "metrics.catalogue", "rundir.layout", "rundir.records", "terminal", "untrusted.safetensors_header",
+    "__init__", "__main__", "cli", "commands.report", "config.explain", "config.schema", "config.sweep",
+    "config.validation", "errors", "files", "metrics.catalogue", "rundir.layout", "rundir.records", "rundir.status",
+    "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}
 TREES = {

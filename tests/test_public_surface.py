@@ -47,6 +47,7 @@ def test_the_keys_of_the_commands():
         ],
         "sample": ["ckpt", "n", "out", "figure", "seed", "weights", "batch_size", "labels", "device", "root", "trust"],
         "eval": ["ckpt", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
+        "report": ["run"],
     }
 
 

@@ -123,7 +123,16 @@ class EvalConfig:
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
 
 
-COMMANDS: dict[str, type] = {"train": TrainConfig, "sample": SampleConfig, "eval": EvalConfig}
+@dataclass
+class ReportConfig:
+    """``gan-report``."""
+
+    run: str = field(default=MISSING, metadata={"help": "the folder of a sweep, or of one run"})
+
+
+COMMANDS: dict[str, type] = {
+    "train": TrainConfig, "sample": SampleConfig, "eval": EvalConfig, "report": ReportConfig,
+}  # fmt: skip
 
 
 def register() -> None:

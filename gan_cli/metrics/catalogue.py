@@ -34,6 +34,9 @@ SCORES: Mapping[str, str | None] = {
     "high_quality": "high quality {:.1%}",
 }
 
+# The scores that come first in an evaluation: a lower one is better. best.safetensors and a sweeper go by them.
+FIRST_SCORES = ("missed", "frechet", "class_kl", "jsd")
+
 # The terms of this package's games, and how each is shown; None for a term that is only in the files.
 TERMS: Mapping[str, str | None] = {
     "loss_d": "loss_d {:.2f}",

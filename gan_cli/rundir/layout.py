@@ -77,7 +77,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     for name in OWN:
         if (run_dir / name).is_symlink():  # a link could lead out of a stranger's run folder
             raise UserError(f"{run_dir / name} is a link, which gan-train never makes: remove it")
-    lock = filelock.FileLock(run_dir / ".lock", timeout=0)
+    lock = filelock.FileLock(run_dir / ".lock", timeout=0.2)  # longer than at_work holds it
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -89,3 +89,17 @@ def locked(run_dir: Path) -> Iterator[None]:
             if [path.name for path in run_dir.iterdir()] == [".lock"]:  # the run wrote nothing
                 (run_dir / ".lock").unlink()
         lock.release()
+
+
+def at_work(run_dir: Path) -> bool:
+    """Whether a process holds the lock of ``run_dir``. A lock that can't be tried, another user's, counts as held."""
+    import filelock
+
+    path = run_dir / ".lock"
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except (filelock.Timeout, OSError):
+        return True
