@@ -46,8 +46,8 @@ ALLOWED = {
 }  # fmt: skip
 HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.targets", "config.validation"}
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "config.explain", "config.schema", "config.validation", "errors", "files",
-    "metrics.catalogue", "rundir.layout", "rundir.records", "terminal", "untrusted.safetensors_header",
+    "__init__", "__main__", "cli", "config.explain", "config.schema", "config.selection", "config.validation", "errors",
+    "files", "metrics.catalogue", "rundir.layout", "rundir.records", "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}
 TREES = {

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from gan_cli.metrics.extractor import extractor_for
-from gan_cli.noise import linear_path, spherical_path
+from gan_cli.noise import closed_path, linear_path, sample_noise, spherical_path
 from gan_cli.pictures import figures
 
 
@@ -27,6 +27,22 @@ def test_paths_between_latents():
     assert torch.allclose(spherical_path(x, y, 5)[0], circle, atol=1e-6)
     assert torch.allclose(spherical_path(x, 3 * x, 5), linear_path(x, 3 * x, 5))  # no angle to divide by
     assert spherical_path(x, -x, 5).isfinite().all()
+
+
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
+def test_a_closed_path_has_equal_steps_and_no_jump_at_its_end(prior):
+    corners = sample_noise(prior, 5, 64, rng=torch.Generator().manual_seed(0))
+    if prior == "normal":
+        corners = 8 * nn.functional.normalize(corners)  # on one sphere, so that steps of one angle have one length
+    path = closed_path(corners, 7, prior)
+    assert path.shape == (5 * 7, 64)
+    torch.testing.assert_close(path[::7], corners)
+    steps = (path.roll(-1, dims=0) - path).norm(dim=1).reshape(5, 7)  # the last one leads from the end to the start
+    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 7), rtol=1e-3, atol=0)
+    if prior == "normal":
+        torch.testing.assert_close(path.norm(dim=1), torch.full((35,), 8.0), rtol=1e-4, atol=0)
+    else:
+        assert path.abs().max() <= 3**0.5
 
 
 @pytest.fixture

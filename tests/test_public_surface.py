@@ -45,7 +45,22 @@ def test_the_keys_of_the_commands():
             "resume",
             "trust",
         ],
-        "sample": ["ckpt", "n", "out", "figure", "seed", "weights", "batch_size", "labels", "device", "root", "trust"],
+        "sample": [
+            "ckpt",
+            "n",
+            "out",
+            "figure",
+            "scale",
+            "latents",
+            "frames",
+            "seed",
+            "weights",
+            "batch_size",
+            "labels",
+            "device",
+            "root",
+            "trust",
+        ],
         "eval": ["ckpt", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
     }
 

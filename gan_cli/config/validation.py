@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from gan_cli.config.schema import COMMANDS, TrainConfig
+from gan_cli.config.selection import seeds
 from gan_cli.errors import UserError, did_you_mean
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -15,6 +16,8 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 def validate(config: DictConfig, command: str) -> None:
     """Check the values' ranges. The UserError names the first key out of range, and the range."""
     _validate(config, COMMANDS[command], "")
+    if command == "sample":
+        seeds(OmegaConf.to_container(config)["seed"])  # type: ignore[call-overload, index]
     if command == "train":
         for f in dataclasses.fields(TrainConfig):
             value = config[f.name]

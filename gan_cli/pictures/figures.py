@@ -1,6 +1,7 @@
-"""Figures 2 and 3 of Goodfellow et al. 2014: samples beside their nearest training images, and latent paths."""
+"""Figures 2 and 3 of Goodfellow et al. 2014: samples beside their nearest training images, latent paths, loops."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.nn.functional import pad
 
 from gan_cli.metrics.distances import nearest
 from gan_cli.metrics.extractor import Extractor
-from gan_cli.noise import linear_path, spherical_path
+from gan_cli.noise import closed_path, linear_path, spherical_path
 from gan_cli.pictures import canvas
 from gan_cli.pictures.grids import GAP, write_png
 from gan_cli.sampling import generate
@@ -62,6 +63,21 @@ def write_interpolation(
         (spherical, along(spherical_path(start, end, PATH_STEPS))),
     ]
     _write_panels(panels, ["t = 0", *[""] * (PATH_STEPS - 2), "t = 1"], "samples between two latents", path)
+
+
+def loop(
+    generator: nn.Module, latents: Tensor, steps: int, prior: str, classes: Sequence[int], batch_size: int
+) -> Iterator[Tensor]:
+    """The frames of a closed path through ``latents`` ``[K, z_dim]``: K * ``steps`` blocks, uint8 ``[P, C, H, W]``.
+
+    A frame has one image. For a conditional generator it has one image for each of the ``classes``, of the same latent.
+    """
+    path, panels = closed_path(latents, steps, prior), max(1, len(classes))
+    labels = torch.tensor(classes).repeat(len(path)) if classes else None
+    blocks = generate(generator, path.repeat_interleave(panels, dim=0), batch_size, labels=labels)
+    images = (image for block in blocks for image in block)
+    for _ in range(len(path)):
+        yield torch.stack(list(islice(images, panels)))
 
 
 def _write_panels(panels: Sequence[tuple[str, Tensor]], columns: Sequence[str], title: str, path: Path) -> None:
