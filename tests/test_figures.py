@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_cli.metrics.extractor import extractor_for
+from gan_cli.metrics.extractor import digit_extractor
 from gan_cli.noise import closed_path, linear_path, sample_noise, spherical_path
 from gan_cli.pictures import figures
 
@@ -58,7 +58,7 @@ def test_neighbours_are_the_nearest_and_drawn_pixel_by_pixel(tmp_path, drawn, wi
     rng = torch.Generator().manual_seed(0)
     train = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8, generator=rng)
     samples = (train[[30, 7, 11, 3, 40]].int() - 1).clamp(min=0).byte()
-    extractor = extractor_for((1, 28, 28), torch.device("cpu")) if with_features else None
+    extractor = digit_extractor(torch.device("cpu")) if with_features else None
     figures.write_neighbours(samples, train, tmp_path / "n.png", extractor)
     ((panels, columns, _),) = drawn
     rows = torch.cat([part for _, part in panels])

@@ -61,7 +61,7 @@ def test_the_keys_of_the_commands():
             "root",
             "trust",
         ],
-        "eval": ["ckpt", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
+        "eval": ["ckpt", "real", "fake", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
     }
 
 

@@ -117,7 +117,9 @@ class SampleConfig:
 class EvalConfig:
     """``gan-eval``."""
 
-    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    ckpt: str | None = key(None, "a run folder or a checkpoint file")
+    real: str | None = key(None, "in place of ckpt: a folder of real images, compared with fake")
+    fake: str | None = key(None, "in place of ckpt: a folder of images, or FILE.npz of gan-sample")
     metrics: Any = key("all", "all that apply, or some: [frechet,parzen]; listed above", choices=("all", *FAMILIES))
     n: int = key(10_000, "how many samples", at_least=16, at_most=1_000_000)
     seed: int = key(0, "of the noise, of subsets and splits", at_least=0, at_most=2**63 - 1)
