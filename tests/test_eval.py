@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import math
+import re
 import sys
 
 import numpy as np
@@ -127,12 +128,15 @@ def test_digits_of_another_size_are_judged_at_28(digits, tmp_path, measured):
 
 
 def test_a_classifier_that_does_not_know_the_classes_is_not_asked(tmp_path, digits, measured, monkeypatch):
-    data = mnist(root=str(digits))
+    data = mnist(root=str(digits), size=14)
     shifted = Dataset(data.images, (data.labels + 1) % 10, data.class_names)
     monkeypatch.setattr(saved, "training_data", lambda _: shifted)
-    node = {"_target_": "gan_cli.data.idx.mnist", "root": str(digits), "size": None}
-    with pytest.raises(UserError, match=r"nothing to measure: modes: the digit classifier names only [0-9]+% of"):
-        measured(_save_run(tmp_path, node, (1, 28, 28)), metrics=["modes"])
+    node = {"_target_": "gan_cli.data.idx.mnist", "root": str(digits), "size": 14}
+    report, found = measured(_save_run(tmp_path, node, (1, 14, 14)), metrics=["modes", "frechet"])
+    assert list(found) == ["frechet"] and found["frechet"]["extractor"] == "pixels"
+    assert report[-3] == "skipped modes: needs labelled data, and a classifier for them"
+    note = r"the digit classifier names only [0-9]+% of the training images right; here images are compared in pixels"
+    assert re.fullmatch(note, report[-2])
 
 
 def test_stacked_digits_need_no_inception_to_count_their_modes(digits, tmp_path, measured, monkeypatch):
@@ -171,7 +175,7 @@ def test_what_a_folder_of_colour_images_lacks_is_said(tmp_path, monkeypatch, mea
     report, found = measured(tmp_path / "run")
     assert list(found) == ["frechet", "kid", "precision", "recall", "density", "coverage"]
     assert {(figure["extractor"], figure["extractor_sha256"]) for figure in found.values()} == {("pixels", None)}
-    assert report[-2] == NO_INCEPTION + "; without them, images are compared in pixels"
+    assert report[-2] == NO_INCEPTION + "; here images are compared in pixels"
 
 
 def test_grey_images_that_are_no_digits_are_not_judged_as_digits(tmp_path, measured, monkeypatch, digits):
@@ -289,7 +293,7 @@ def test_two_sets_of_images_are_compared_without_a_run(call, pair):
     title, _, *rows = done.stdout.splitlines()
     assert title == "60 real images (real), 60 fake (same), at 64x64 in colour, seed 0"
     assert rows[-1] == "also in eval.json"
-    assert NO_INCEPTION + "; without them, images are compared in pixels at 18x18" in rows
+    assert NO_INCEPTION + "; here images are compared in pixels at 18x18" in rows
     found = json.loads((pair / "eval.json").read_text())
     assert {"frechet", "precision", "recall", "c2st_accuracy", "one_nn_accuracy", "copying"} <= set(found)
     low, high = found["c2st_accuracy"]["null_interval"]
