@@ -77,7 +77,7 @@ def test_neighbours_are_the_nearest_and_drawn_pixel_by_pixel(tmp_path, drawn, wi
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 8), (3, 64, 64)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 8), (3, 64, 64), (4, 8, 8)])
 def test_few_images_make_a_picture_as_well(tmp_path, shape):
     images = torch.randint(0, 256, (1, *shape), dtype=torch.uint8)
     figures.write_neighbours(images, images, tmp_path / "n.png")

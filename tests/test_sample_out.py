@@ -16,6 +16,7 @@ from gan_cli.commands import sample
 from gan_cli.config import selection
 from gan_cli.config.saved import SavedRun
 from gan_cli.errors import UserError
+from gan_cli.pictures import animation
 from gan_cli.rundir import checkpoint
 
 
@@ -261,6 +262,12 @@ def test_a_video_needs_imageio_ffmpeg(draw, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="an .mp4 needs imageio-ffmpeg: pip install 'gan-cli.video.'"):
         draw(tmp_path / "x.mp4", figure="interpolation")
     assert not (tmp_path / "x.mp4").exists()
+
+
+def test_a_video_has_even_sides():
+    frame = animation._even(Image.new("L", (7, 6), 9))
+    assert (frame.mode, frame.size) == ("RGB", (8, 6))
+    assert (frame.getpixel((6, 5)), frame.getpixel((7, 5))) == ((9,) * 3, (255,) * 3)
 
 
 def test_a_video_has_every_frame(draw, tmp_path, monkeypatch):

@@ -98,13 +98,13 @@ class SampleConfig:
     )
     figure: str = key(
         "grid",
-        "grid; neighbours: and the nearest training images; interpolation: on paths in z, or out=x.gif|webp|mp4",
+        "grid; neighbours: and the nearest training images; interpolation: on paths in z, out=x.gif|webp|mp4: a loop",
         choices=("grid", "neighbours", "interpolation"),
     )
     scale: int = key(1, "enlarges images in grids, PNGs of their own and animations", at_least=1, at_most=64)
     latents: int = key(8, "of an animation: latents that its loop leads through", at_least=2, at_most=1000)
     frames: int = key(25, "of an animation: frames from one latent to the next, 25 a second", at_least=1, at_most=1000)
-    seed: Any = key(0, "of the noise; [1,2,3], 0-63: one image for each seed, n doesn't count")
+    seed: Any = key(0, "of the noise; [1,2,3] or 0-63: one image for each seed, whatever n is")
     weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
     batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1, at_most=65_536)
     labels: Any = key(None, "of a conditional generator: [3,5], [cat,dog], a row of images each; each or null: all")

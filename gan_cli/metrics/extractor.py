@@ -83,8 +83,8 @@ def pixel_extractor(image_shape: Sequence[int]) -> Extractor:
 
 
 def unit_pixels(images: Tensor) -> Tensor:
-    """uint8 images ``[N, C, H, W]`` as float32 rows ``[N, C * H * W]`` in [0, 1]."""
-    return images.flatten(1).float() / 255
+    """uint8 images ``[N, C, H, W]`` as float32 rows ``[N, C * H * W]`` in [0, 1]; transparent ones over white."""
+    return over_white(images).flatten(1).float() / 255
 
 
 def digit_extractor(device: torch.device) -> Extractor:

@@ -13,8 +13,8 @@ from gan_cli.metrics.distances import nearest
 from gan_cli.metrics.extractor import Extractor
 from gan_cli.noise import closed_path, linear_path, spherical_path
 from gan_cli.pictures import canvas
-from gan_cli.pictures.grids import GAP, write_png
-from gan_cli.sampling import generate
+from gan_cli.pictures.grids import GAP, enlarged, write_png
+from gan_cli.sampling import generate, over_white
 
 PATH_STEPS = 8  # images from one latent to another
 HEAD, MARGIN, NARROWEST = 68, 12, 600  # pixels above and around the images of a figure; its least width
@@ -108,8 +108,8 @@ def _write_panels(panels: Sequence[tuple[str, Tensor]], columns: Sequence[str], 
 
 def _tiled(rows: Tensor, factor: int) -> np.ndarray:
     """uint8 images ``[R, K, C, H, W]`` enlarged by ``factor``, with white gaps, as one RGB array."""
-    enlarged = rows.repeat_interleave(factor, dim=3).repeat_interleave(factor, dim=4)
-    padded = pad(enlarged, (0, GAP, 0, GAP), value=255)
+    opaque = over_white(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+    padded = pad(enlarged(opaque, factor), (0, GAP, 0, GAP), value=255)
     r, k, c, h, w = padded.shape
     whole = padded.permute(0, 3, 1, 4, 2).reshape(r * h, k * w, c)
     return whole.expand(-1, -1, 3).numpy()
