@@ -11,10 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -27,15 +26,14 @@ from omegaconf import DictConfig, OmegaConf
 from gan_cli import __version__
 from gan_cli.config import sweep
 from gan_cli.config.explain import explain
-from gan_cli.config.schema import COMMANDS
 from gan_cli.config.validation import validate
+from gan_cli.config.words import refuse_option, whole
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import refuse_overwriting
 from gan_cli.rundir.status import Record
 from gan_cli.terminal import take_any_letter
 
 BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
-WHOLE = {f.name for keys in COMMANDS.values() for f in fields(keys) if "int" in str(f.type)} | {"dataset.size"}
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -160,33 +158,10 @@ def _parser() -> argparse.ArgumentParser:
     argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
     try:
         parser: argparse.ArgumentParser = get_args_parser()
-        parser.error = _refuse_option  # type: ignore[method-assign]
+        parser.error = refuse_option  # type: ignore[method-assign]
         return parser
     finally:
         del argparse.ArgumentParser._check_help  # type: ignore[attr-defined]  # restore the inherited check
-
-
-def _refuse_option(message: str) -> NoReturn:
-    """UserError for an option that Hydra doesn't know, as ``--batch_size 64``: keys are written ``batch_size=64``."""
-    words = sys.argv[1:]
-    unknown = next((word for word in words if re.match(r"--?[A-Za-z]", word) and word.split("=")[0] in message), "")
-    name, _, value = unknown.lstrip("-").partition("=")
-    following = words[words.index(unknown) + 1 :] if unknown else []
-    if not value and following and "=" not in following[0] and not following[0].startswith("-"):
-        value = following[0]
-    if not name:
-        raise UserError(message)
-    raise UserError(f"no option {unknown.split('=')[0]}: write {name.replace('-', '_')}={value or '…'}, without dashes")
-
-
-def _whole(word: str) -> str:
-    """``word`` with whole numbers written out: ``steps=1e4`` -> ``steps=10000``."""
-    key, equals, value = word.partition("=")
-    parts = [
-        str(int(float(part))) if re.fullmatch(r"\d+(\.\d+)?[eE]\+?\d{1,2}", part) and float(part).is_integer() else part
-        for part in value.split(",")
-    ]
-    return f"{key}={','.join(parts)}" if equals and key in WHOLE else word
 
 
 sys.modules["hydra.main"].get_args_parser = _parser  # type: ignore[attr-defined]
@@ -199,7 +174,7 @@ def _run(command: str, main: Callable[[], Any]) -> None:
         print(f"gan-cli {__version__}")
         return
     take_any_letter()
-    sys.argv[1:] = map(_whole, sys.argv[1:])
+    sys.argv[1:] = map(whole, sys.argv[1:])
     if not any(word.startswith("-") or "hydra" in word for word in sys.argv[1:]):
         sys.argv.append("--run")  # else Hydra composes the configuration twice: once to look whether this is a sweep
     # Imports and Hydra make many objects that stay. To search them for garbage takes a fifth of the start.

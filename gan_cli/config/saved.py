@@ -121,10 +121,7 @@ class SavedRun:
         """The training images and the held-out images. UserError for points."""
         train = self.dataset(root)
         if not isinstance(train, Dataset):
-            raise UserError(
-                f"{self.path} was trained on points, and this is for images; gan-train eval_every=100 scores points as "
-                "it trains"
-            )
+            raise UserError(f"{self.path} was trained on points, and this is for images")
         node = self._dataset(root)
         return Splits(train, validation(node), held_out(node))
 
