@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import math
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,14 +23,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import __version__
 from gan_cli.config.explain import explain
-from gan_cli.config.validation import validate
+from gan_cli.config.validation import check_resume, validate
 from gan_cli.errors import TrainingDiverged, UserError, printable
-from gan_cli.rundir.layout import refuse_overwriting
+from gan_cli.rundir.layout import missing, refuse_overwriting, remove_empty
 
 if TYPE_CHECKING:
     from gan_cli.commands import sweep
 
 BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
+NEW: list[Path] = []  # the folders that Hydra makes for the run, innermost first
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -42,18 +41,17 @@ def _train(config: DictConfig) -> float:
 
     hydra_config = HydraConfig.get()
     words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, with ${…} unresolved
-    overridden = [re.split(r"[./@]", key)[0] for key in _overrides(words)]  # type: ignore[arg-type]
+    overridden = list(_overrides(words))  # type: ignore[arg-type]
     run_dir = Path(hydra_config.runtime.output_dir)
     try:
         with one_line_errors("train"):
             validate(config, "train")
-            outcome = train.run(_plain(config), overridden, run_dir)
+            outcome = train.run(_absolute(_plain(config), hydra_config.runtime.cwd), overridden, run_dir)
     except SystemExit as stop:
         if hydra_config.mode == RunMode.MULTIRUN and stop.code in (BAD_INPUT, DIVERGED):
             return float("nan")  # a failed combination must not end the sweep
-        if "run_dir" not in overridden:
-            with contextlib.suppress(OSError):
-                run_dir.rmdir()  # made for this run; kept if it has any file
+        if hydra_config.mode == RunMode.MULTIRUN:
+            remove_empty([run_dir])
         raise
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)
@@ -83,6 +81,20 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
+def _absolute(config: dict[str, Any], cwd: str) -> dict[str, Any]:
+    """``config`` with absolute paths, from the folder ``cwd`` where the command was typed.
+
+    A run can thus be resumed from another folder, and ``hydra.job.chdir`` changes nothing.
+    """
+    paths = {name: config[name] for name in ("resume", "init") if config[name] not in (None, "auto")}
+    found = config | {name: os.path.abspath(os.path.join(cwd, os.path.expanduser(p))) for name, p in paths.items()}
+    root = config["dataset"].get("root") if isinstance(config["dataset"], dict) else None
+    if isinstance(root, str):
+        root = os.path.abspath(os.path.join(cwd, os.path.expanduser(root)))
+        found["dataset"] = {**config["dataset"], "root": root}
+    return found
+
+
 class Callbacks(Callback):
     """Hydra's callbacks: they check ranges before a folder is made, and print the table at the end of a sweep."""
 
@@ -95,12 +107,14 @@ class Callbacks(Callback):
             validate(config, command)
             if command == "train":
                 refuse_overwriting(Path(config.hydra.run.dir), config.resume, sweep=False)
+                NEW[:] = missing(Path(config.hydra.run.dir).absolute())
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         command = config.hydra.job.config_name
         with one_line_errors(command):
             if command != "train":
                 raise UserError(f"gan-{command} has no -m; run it once for each")
+            check_resume(config)
             refuse_overwriting(Path(config.hydra.sweep.dir), config.resume, sweep=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
@@ -175,7 +189,11 @@ def _run(command: str, main: Callable[[], Any]) -> None:
     try:
         with one_line_errors(command):
             main()
+    except SystemExit:
+        remove_empty(NEW)  # only if they have no file
+        raise
     finally:
+        NEW.clear()
         gc.enable()
 
 

@@ -149,7 +149,7 @@ class SavedRun:
         )
 
     def check_unchanged(self, data: Dataset | Points) -> None:
-        """UserError if ``data`` differ from the run's training data in number or shape."""
+        """UserError if ``data`` differ from the run's data in number, shape, or fingerprint, if they have one."""
         was = self.checkpoint.config.get("examples")
         if was != len(data):
             raise UserError(
@@ -158,6 +158,12 @@ class SavedRun:
         if data.image_shape != tuple(self.image_shape):
             raise UserError(
                 f"the data has changed: its images have shape {data.image_shape} now; put it back as it was"
+            )
+        known, now = self.checkpoint.config.get("fingerprint"), data.fingerprint
+        if None not in (known, now) and known != now:
+            raise UserError(
+                "the data has changed: its files have other names, sizes or contents than when the run began; put it "
+                "back as it was"
             )
 
     def check_classes(self, names: Sequence[str]) -> None:

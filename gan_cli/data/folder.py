@@ -5,6 +5,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from gan_cli.data import LARGEST_SIZE, Dataset
 from gan_cli.data.cache import images_of
+from gan_cli.data.fingerprint import of_paths
 from gan_cli.errors import UserError, printable
 
 log = logging.getLogger(__name__)
@@ -130,7 +132,8 @@ def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
             "skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more
         )
     skipped = set(unreadable)
-    return _labelled(images, [path.relative_to(top) for path in paths if path not in skipped])
+    kept = [path for path in paths if path not in skipped]
+    return replace(_labelled(images, [path.relative_to(top) for path in kept]), fingerprint=of_paths(top, kept))
 
 
 def _labelled(images: Tensor, paths: list[Path]) -> Dataset:

@@ -5,7 +5,7 @@ import logging
 import math
 from pathlib import Path
 
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 
 from gan_cli.errors import one_line
 from gan_cli.files import write_atomic
@@ -25,11 +25,12 @@ def write_animation(frames: list[Path], stem: Path) -> Path | None:
     step = math.ceil(len(frames) / 100)
     chosen = frames[::step] if frames[::step][-1] == frames[-1] else [*frames[::step], frames[-1]]
     first, *rest = chosen
+    size = _frame(frames[-1]).size
     suffix = "webp" if features.check("webp") else "gif"
     buffer = io.BytesIO()
     durations = [150] * len(rest) + [2000]
-    others = map(_frame, rest)  # opened one after another
-    _frame(first).save(
+    others = (_frame(path, size) for path in rest)  # opened one after another
+    _frame(first, size).save(
         buffer, suffix, save_all=True, append_images=others, duration=durations, loop=0, **_QUALITY[suffix]
     )
     path = stem.with_suffix(f".{suffix}")
@@ -47,12 +48,12 @@ def write_run_animation(run_dir: Path) -> None:
         log.warning("no animation: a picture in %s is damaged (%s)", run_dir / "samples", one_line(error))
 
 
-def _frame(path: Path) -> Image.Image:
-    """A picture file in RGB, its longer side 1024 at most."""
+def _frame(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """A picture file in RGB, its longer side 1024 at most; within ``size``, as ``samples`` may change on a resume."""
     with Image.open(path) as picture:
         frame = picture.convert("RGB")
     frame.thumbnail((1024, 1024))
-    return frame
+    return frame if size in (None, frame.size) else ImageOps.pad(frame, size)
 
 
 _QUALITY: dict[str, dict[str, int]] = {"webp": {"quality": 80, "method": 2}, "gif": {}}
