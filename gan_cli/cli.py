@@ -25,12 +25,13 @@ from gan_cli import __version__
 from gan_cli.config.explain import explain
 from gan_cli.config.validation import check_resume, validate
 from gan_cli.errors import TrainingDiverged, UserError, printable
-from gan_cli.rundir.layout import missing, refuse_overwriting, remove_empty
+from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, remove_empty
 
 if TYPE_CHECKING:
     from gan_cli.commands import sweep
 
 BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
+HYDRAS = ("config.yaml", "hydra.yaml", "overrides.yaml")  # what Hydra writes into hydra.output_subdir
 NEW: list[Path] = []  # the folders that Hydra makes for the run, innermost first
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -52,6 +53,9 @@ def _train(config: DictConfig) -> float:
             return float("nan")  # a failed combination must not end the sweep
         if hydra_config.mode == RunMode.MULTIRUN:
             remove_empty([run_dir])
+        if run_dir in NEW and hydra_config.output_subdir and not of_run(run_dir):
+            remove([run_dir / hydra_config.output_subdir / name for name in HYDRAS])
+            remove_empty([run_dir / hydra_config.output_subdir])
         raise
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)

@@ -73,6 +73,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     names = class_names(config["conditional"], data)
     if saved:
         saved.check_classes(names)
+        saved.check_files(data)
     make = optimizers(config["optimizer"])
     generator, discriminator = pair or networks.pair(config["net"], {**data.facts, "classes": len(names)})
     check_batch_size(config["batch_size"], generator, discriminator)

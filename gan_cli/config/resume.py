@@ -11,7 +11,7 @@ from gan_cli.errors import UserError
 
 GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "sinks")
 # The keys that may change on a resume: length, place and intervals. All other keys must stay the same. dataset.root may
-# change as well, if it leads to the same data (SavedRun.check_unchanged).
+# change as well, if it leads to the same data (SavedRun.check_files).
 MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",

@@ -149,7 +149,7 @@ class SavedRun:
         )
 
     def check_unchanged(self, data: Dataset | Points) -> None:
-        """UserError if ``data`` differ from the run's data in number, shape, or fingerprint, if they have one."""
+        """UserError if ``data`` differ from the run's training data in number or shape."""
         was = self.checkpoint.config.get("examples")
         if was != len(data):
             raise UserError(
@@ -159,17 +159,20 @@ class SavedRun:
             raise UserError(
                 f"the data has changed: its images have shape {data.image_shape} now; put it back as it was"
             )
+
+    def check_classes(self, names: Sequence[str]) -> None:
+        """UserError if ``names`` differ from the class names of the run."""
+        if list(names) != self.class_names:
+            raise UserError("the data has changed: its classes are not those of the run; put it back as it was")
+
+    def check_files(self, data: Dataset | Points) -> None:
+        """UserError if the fingerprint of ``data`` is not that of the run's data. Older checkpoints have none."""
         known, now = self.checkpoint.config.get("fingerprint"), data.fingerprint
         if None not in (known, now) and known != now:
             raise UserError(
                 "the data has changed: its files have other names, sizes or contents than when the run began; put it "
                 "back as it was"
             )
-
-    def check_classes(self, names: Sequence[str]) -> None:
-        """UserError if ``names`` differ from the class names of the run."""
-        if list(names) != self.class_names:
-            raise UserError("the data has changed: its classes are not those of the run; put it back as it was")
 
 
 def open_run(location: str | Path, trust: Sequence[str] = ()) -> SavedRun:

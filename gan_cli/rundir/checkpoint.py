@@ -62,7 +62,7 @@ class Checkpoint:
     config: dict[str, Any]
     param_groups: dict[str, list[dict[str, Any]]]
     shapes: dict[str, tuple[int, ...]]
-    digest: str
+    digest: str = ""
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors whose names begin with ``name`` and a dot, keyed without this prefix. Others are not read."""

@@ -110,14 +110,14 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
     except BaseException:
         if not of_run(run_dir) and not (run_dir / CURVES).exists():  # curves come with the second checkpoint
-            _remove([*absent, run_dir / ".lock"])
+            remove([*absent, run_dir / ".lock"])
         raise
     finally:
         lock.release()
         remove_empty(new)
 
 
-def _remove(paths: Iterable[Path]) -> None:
+def remove(paths: Iterable[Path]) -> None:
     """Remove files and folders, as far as they exist and the system lets them go."""
     for path in paths:
         if path.is_dir():

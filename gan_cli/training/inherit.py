@@ -72,9 +72,10 @@ def freeze(discriminator: nn.Module, n: int) -> None:
 def layers(network: nn.Module) -> list[list[nn.Parameter]]:
     """The weights of each layer: of each module that has weights of its own, in the order of the modules.
 
-    A layer with spectral normalisation is one module, although torch keeps its weight in another one within.
+    Weights that a module has beside those of its parts come after the parts: R3GAN's basis is used at the end. A layer
+    with spectral normalisation is one module, although torch keeps its weight in another one within.
     """
     if is_parametrized(network):
         return [list(network.parameters())]
     own = list(network.parameters(recurse=False))
-    return [own] * bool(own) + [layer for child in network.children() for layer in layers(child)]
+    return [layer for child in network.children() for layer in layers(child)] + [own] * bool(own)
