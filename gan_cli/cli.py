@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gc
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,14 +24,16 @@ from omegaconf import DictConfig, OmegaConf
 from gan_cli import __version__
 from gan_cli.config import sweep
 from gan_cli.config.explain import explain
-from gan_cli.config.validation import validate
-from gan_cli.config.words import refuse_option, whole
+from gan_cli.config.validation import check_resume, validate
+from gan_cli.config.words import absolute_paths, refuse_option, whole
 from gan_cli.errors import TrainingDiverged, UserError, printable
-from gan_cli.rundir.layout import refuse_overwriting
+from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, remove_empty
 from gan_cli.rundir.status import Record
 from gan_cli.terminal import take_any_letter
 
 BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
+HYDRAS = ("config.yaml", "hydra.yaml", "overrides.yaml")  # what Hydra writes into hydra.output_subdir
+NEW: list[Path] = []  # the folders that Hydra makes for the run, innermost first
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -45,7 +45,7 @@ def _train(config: DictConfig) -> float | None:
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
     words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, with ${…} unresolved
     overrides = sweep.by_key(words)  # type: ignore[arg-type]
-    overridden = [re.split(r"[./@]", key)[0] for key in overrides]
+    overridden = list(overrides)
     run_dir = Path(hydra_config.runtime.output_dir)
     record = Record(run_dir, overrides, in_sweep)
     try:
@@ -54,15 +54,16 @@ def _train(config: DictConfig) -> float | None:
                 raise UserError(mistake.decode())
             validate(config, "train")
             # The start of the sweep has looked at resume. Its runs go on after a requeue, and are measured once.
-            outcome = train.run(
-                {**_plain(config), **({"resume": "auto"} if in_sweep else {})}, overridden, run_dir, record
-            )
+            plain = absolute_paths(_plain(config), hydra_config.runtime.cwd)
+            outcome = train.run({**plain, **({"resume": "auto"} if in_sweep else {})}, overridden, run_dir, record)
     except SystemExit as stop:
         if in_sweep and stop.code in (BUG, BAD_INPUT, DIVERGED):
             return None  # a failed combination must not end the sweep; Optuna takes None, but no NaN, for a failure
-        if "run_dir" not in overridden:
-            with contextlib.suppress(OSError):
-                run_dir.rmdir()  # made for this run; kept if it has any file
+        if in_sweep:
+            remove_empty([run_dir])
+        if run_dir in NEW and hydra_config.output_subdir and not of_run(run_dir):
+            remove([run_dir / hydra_config.output_subdir / name for name in HYDRAS])
+            remove_empty([run_dir / hydra_config.output_subdir])
         raise
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)
@@ -114,6 +115,7 @@ class Callbacks(Callback):
             validate(config, command)
             if command == "train":
                 refuse_overwriting(Path(config.hydra.run.dir), config.resume, sweep=False)
+                NEW[:] = missing(Path(config.hydra.run.dir).absolute())
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         from gan_cli.commands import report
@@ -122,6 +124,7 @@ class Callbacks(Callback):
         with one_line_errors(command):
             if command != "train":
                 raise UserError(f"gan-{command} has no -m; run it once for each")
+            check_resume(config)
             folder = Path(config.hydra.sweep.dir)
             refuse_overwriting(folder, config.resume, sweep=True)
             report.write_plan(folder, sweep.prepare(config, GlobalHydra.instance().config_loader()))
@@ -182,7 +185,11 @@ def _run(command: str, main: Callable[[], Any]) -> None:
     try:
         with one_line_errors(command):
             main()
+    except SystemExit:
+        remove_empty(NEW)  # only if they have no file
+        raise
     finally:
+        NEW.clear()
         gc.enable()
 
 

@@ -98,10 +98,11 @@ class LeCam(nn.Module):
 def clip_weights(module: nn.Module, clip: float) -> None:
     """Move every parameter of ``module`` into [-clip, clip], in place: Arjovsky et al. 2017 (arXiv 1701.07875), alg. 1.
 
-    A network with bounded weights is Lipschitz. Its constant is unknown.
+    A network with bounded weights is Lipschitz. Its constant is unknown. Frozen parameters stay as they are.
     """
     for parameter in module.parameters():
-        parameter.clamp_(-clip, clip)
+        if parameter.requires_grad:
+            parameter.clamp_(-clip, clip)
 
 
 def _gradient(discriminator: Discriminator, x: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import gc
 import logging
 import math
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from gan_cli.metrics.catalogue import FIRST_SCORES
 from gan_cli.pictures.animation import write_run_animation
 from gan_cli.pictures.curves import write_curves
 from gan_cli.rundir import checkpoint, layout, status
+from gan_cli.rundir.branch import branched
 from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.rundir.records import read_metrics
 from gan_cli.terminal import Display, tell
@@ -36,25 +36,28 @@ def run(
 ) -> Outcome:
     """Train as ``config`` (plain data, resolved) says and write ``run_dir``. ``record`` writes its ``status.json``.
 
-    ``overridden`` names the top-level keys that the command line set. On a resume their values must equal the run's,
-    except for the keys that may change (:data:`gan_cli.config.resume.MAY_CHANGE`).
+    ``overridden`` names the keys that the command line set. On a resume their values must equal the run's, except for
+    the keys that may change (:data:`gan_cli.config.resume.MAY_CHANGE`). Paths are absolute, or relative to this
+    process's folder.
     """
-    if "run_dir" in overridden and config["resume"] not in (None, "auto"):
+    in_place = config["resume"] not in (None, "auto") and not layout.file_to_resume(config["resume"])
+    if "run_dir" in overridden and in_place:
         raise UserError(f"resume={config['resume']} goes on in that folder: leave run_dir out, or say resume=auto")
     with layout.locked(run_dir):
         layout.refuse_overwriting(run_dir, config["resume"], sweep=False)  # another run may have used the folder since
         files.remove_leftovers(run_dir, run_dir / "samples", run_dir / "checkpoints")
-        settled_config = {**settled(config), "dataset": _absolute_root(config["dataset"])}
-        return _run(settled_config, overridden, run_dir, record or status.Record(run_dir))
+        return _run(settled(config), overridden, run_dir, record or status.Record(run_dir))
 
 
 def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, record: status.Record) -> Outcome:
-    saved = _to_resume(config, run_dir)
+    saved, elsewhere = _to_resume(config, run_dir), layout.file_to_resume(config["resume"])
     if saved:
-        config = resumed(config, saved, overridden)
+        config = {**resumed(config, saved, overridden), **({"run_dir": config["run_dir"]} if elsewhere else {})}
         progress = saved.checkpoint.progress
         if more := _what_to_raise(progress.step, progress.seconds, config):
             return _already_done(saved, config, run_dir, more, record)
+        if elsewhere:
+            saved = SavedRun(branched(saved.checkpoint, run_dir), saved.trust)
     parts = assemble(config, saved)
     for line in parts.notes:
         log.warning(line)
@@ -106,17 +109,10 @@ def _what_to_raise(step: int, seconds: float, config: Mapping[str, Any]) -> str 
 
 
 def _to_resume(config: Mapping[str, Any], run_dir: Path) -> SavedRun | None:
-    """The run to resume: that of ``run_dir``, which ``resume`` names. For ``auto``, only if it has a checkpoint."""
+    """The run to resume: that of ``run_dir``, or of the file that ``resume`` names. For ``auto``, if it is there."""
     if config["resume"] is None or (config["resume"] == "auto" and not layout.of_run(run_dir)):
         return None
-    return open_run(run_dir, config["trust"])
-
-
-def _absolute_root(dataset: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A ``dataset`` group with an absolute ``root``, if it has one. A run can thus be resumed from another folder."""
-    if not isinstance(dataset, Mapping) or not isinstance(dataset.get("root"), str):
-        return dataset
-    return {**dataset, "root": os.path.abspath(os.path.expanduser(dataset["root"]))}
+    return open_run(layout.file_to_resume(config["resume"]) or run_dir, config["trust"])
 
 
 def _already_done(
@@ -124,7 +120,8 @@ def _already_done(
 ) -> Outcome:
     """The outcome of a complete run, for ``resume=auto`` when a finished command is typed again."""
     if config["resume"] != "auto":
-        raise UserError(f"the run in {_shown(run_dir)} is complete; add {more} to go on")
+        where = layout.file_to_resume(config["resume"]) or run_dir
+        raise UserError(f"the run in {_shown(where)} is complete; add {more} to go on")
     write_curves(run_dir)  # missing if the run was killed right after its last checkpoint
     write_run_animation(run_dir)
     progress = saved.checkpoint.progress
@@ -148,8 +145,9 @@ def _say_goodbye(step: int, run_dir: Path, more: str | None, packages: Sequence[
 
 
 def _shown(folder: Path) -> str:
-    """The shortest path to ``folder`` that can be typed here."""
-    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+    """The shortest path to ``folder`` that can be typed here. With hydra.job.chdir, here is in ``folder`` itself."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder != here and folder.is_relative_to(here) else folder)
 
 
 def _quoted(value: str) -> str:

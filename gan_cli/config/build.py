@@ -21,12 +21,15 @@ from gan_cli.errors import UserError, one_line
 from gan_cli.metrics import quality
 from gan_cli.noise import Noise
 from gan_cli.pictures.samples import drawing
+from gan_cli.rundir import checkpoint
+from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.rundir.records import Sink
 from gan_cli.sampling import class_rows, latents
 from gan_cli.training import device as devices
 from gan_cli.training.batches import Batches
 from gan_cli.training.device import Compute
 from gan_cli.training.games import Average, Game, Loss, Penalty
+from gan_cli.training.inherit import freeze, inherit
 from gan_cli.training.plan import Plan
 from gan_cli.training.state import MakeOptimizer, State, make_optimizers
 
@@ -54,8 +57,10 @@ class Assembled(NamedTuple):
 def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assembled:
     """The run that ``config`` (plain data, checked and trusted) describes. With ``saved``, that run is continued.
 
-    Weights are drawn from ``config["seed"]``. UserError if a part is unavailable or does not fit another part.
+    Weights are drawn from ``config["seed"]``, then taken from ``config["init"]`` as far as they fit. UserError if
+    a part is unavailable or does not fit another part.
     """
+    parent = checkpoint.read(config["init"]) if config["init"] and not saved else None
     compute = computing(config)
     noise = networks.noise(config["net"])
     torch.manual_seed(config["seed"])
@@ -69,14 +74,17 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     names = class_names(config["conditional"], data)
     if saved:
         saved.check_classes(names)
+        saved.check_files(data)
     make = optimizers(config["optimizer"])
     generator, discriminator = pair or networks.pair(config["net"], {**data.facts, "classes": len(names)})
     check_batch_size(config["batch_size"], generator, discriminator)
+    freeze(discriminator, config["freeze_d"])
     facts = {
         "generator": generator, "discriminator": discriminator, "loss": loss(config["loss"]), "noise": noise,
         "penalty": held_back, "augment": augmentation, "average": Average(**config["ema"]), "compute": compute,
     }  # fmt: skip
     played = game(config["game"], facts)
+    inherited = [inherit(played, parent)] if parent else []
     batches = Batches(data, config["batch_size"], config["seed"], compute.device, config["conditional"])
     return Assembled(
         state=State(played, make_optimizers(played, make, held_back.clip), batches, compute.device),
@@ -87,10 +95,25 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         draw=pictures(data, played, noise, config["samples"], config["seed"], len(names)),
         evaluate=scores(data, played, noise, config["conditional"]) if config["eval_every"] else None,
         sinks=sinks(config["sinks"]),
-        config={**config, "image_shape": list(data.image_shape), "examples": len(data), "class_names": names},
-        notes=unsound(config, discriminator),
+        config={
+            **config,
+            "image_shape": list(data.image_shape),
+            "examples": len(data),
+            "class_names": names,
+            "fingerprint": data.fingerprint,
+            **origin(parent, saved),
+        },
+        notes=[*inherited, *unsound(config, discriminator)],
         found=data.description if isinstance(data, Dataset) else "",
     )
+
+
+def origin(parent: Checkpoint | None, saved: SavedRun | None) -> dict[str, Any]:
+    """The checkpoint whose weights a run began with, for its configuration: digest and step. A ``saved`` run has it."""
+    if parent:
+        return {"init_digest": parent.digest, "init_step": parent.progress.step}
+    was = saved.checkpoint.config if saved else {}
+    return {name: was[name] for name in ("init_digest", "init_step") if name in was}
 
 
 def computing(config: Mapping[str, Any]) -> Compute:

@@ -111,6 +111,8 @@ def _unknown_key(name: str, parent: Any, command: str) -> str:
         fields = [f.name for f in dataclasses.fields(COMMANDS[command])]
         groups = [*config_groups(), "experiment"] if command == "train" else []
         return f"no key {name!r}" + did_you_mean(name, {*fields, *groups})
+    if name == "dataset.root":
+        return "this dataset has no root; for a folder of images add dataset=folder"
     siblings = [str(k) for k in parent] if isinstance(parent, DictConfig) else []
     near = did_you_mean(last, siblings) if siblings else ""
     return f"no key {last!r} in {prefix}{near}"

@@ -1,5 +1,6 @@
 """Resume a run: the keys that may change, and the resulting configuration."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,12 @@ from gan_cli.config.validation import checked
 from gan_cli.errors import UserError
 
 GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "sinks")
-# The keys that may change on a resume: length, place and intervals. All other keys must stay the same.
+# The keys that may change on a resume: length, place and intervals. All other keys must stay the same. dataset.root may
+# change as well, if it leads to the same data (SavedRun.check_files).
 MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
-        "eval_every", "keep", "on_nonfinite", "on_write_error", "sinks", "resume", "trust",
+        "samples", "eval_every", "keep", "on_nonfinite", "on_write_error", "sinks", "resume", "trust",
     }
 )  # fmt: skip
 
@@ -24,6 +26,8 @@ BEFORE: Mapping[str, Any] = {
     "update": "alternating",
     "game": {"_target_": "gan_cli.training.games.Adversarial"},
     "deterministic": False,
+    "init": None,
+    "freeze_d": 0,
 }
 # Defaults of the dataset ``folder`` for options that older checkpoints lack.
 FOLDER_BEFORE: Mapping[str, Any] = {"fit": "crop", "range": "auto", "labels": None, "holdout": None}
@@ -41,8 +45,8 @@ def settled(config: Mapping[str, Any]) -> dict[str, Any]:
 def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str]) -> dict[str, Any]:
     """The configuration of the ``saved`` run with the command line's changes. UserError for a forbidden change.
 
-    ``overridden`` names the keys that the command line set. The file's configuration is checked and trusted here, once
-    for all later uses.
+    ``overridden`` names the keys that the command line set, in full: ``dataset.root``. The file's configuration is
+    checked and trusted here, once for all later uses.
     """
     was = settled(saved.checkpoint.config)
     if missing := [name for name in ("net", "loss", "optimizer") if name not in was]:
@@ -53,16 +57,25 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
     if was["dataset"].get("_target_") == "gan_cli.data.folder.folder":
         was["dataset"] = {**FOLDER_BEFORE, **was["dataset"]}
     merged = {name: was.get(name, BEFORE.get(name, value)) for name, value in config.items()}
-    for name in config if "experiment" in overridden else overridden:
+    if isinstance(merged["dataset"], Mapping) and any(key.startswith(("dataset", "experiment")) for key in overridden):
+        merged["dataset"] = _moved(merged["dataset"], config["dataset"])
+    typed = {re.split("[./@]", key)[0] for key in overridden if key != "dataset.root"}
+    for name in config if "experiment" in typed else typed:
         if name in MAY_CHANGE:
             merged[name] = config[name]
         elif name in config and name != "run_dir" and config[name] != merged[name]:
             raise UserError(
                 f"{name} can't change when a run is resumed; leave it out, or start a new run (these may change: "
-                f"{', '.join(sorted(MAY_CHANGE - {'resume', 'trust'}))})"
+                f"{', '.join(sorted({*MAY_CHANGE, 'dataset.root'} - {'resume', 'trust'}))})"
             )
     check_resolved(merged, saved.path)
     merged = checked(merged, "train")
     for group in GROUPS:
         check_trusted(merged[group], saved.path, config["trust"], group)
     return merged
+
+
+def _moved(dataset: Mapping[str, Any], typed: Any) -> dict[str, Any]:
+    """A run's ``dataset`` with the root of the ``typed`` one, if both have a root."""
+    has_root = isinstance(typed, Mapping) and "root" in typed and "root" in dataset
+    return {**dataset, "root": typed["root"]} if has_root else dict(dataset)

@@ -162,6 +162,15 @@ class SavedRun:
         if list(names) != self.class_names:
             raise UserError("the data has changed: its classes are not those of the run; put it back as it was")
 
+    def check_files(self, data: Dataset | Points) -> None:
+        """UserError if the fingerprint of ``data`` is not that of the run's data. Older checkpoints have none."""
+        known, now = self.checkpoint.config.get("fingerprint"), data.fingerprint
+        if None not in (known, now) and known != now:
+            raise UserError(
+                "the data has changed: its files have other names, sizes or contents than when the run began; put it "
+                "back as it was"
+            )
+
 
 def open_run(location: str | Path, trust: Sequence[str] = ()) -> SavedRun:
     """The run whose checkpoint lies at ``location``, a run folder or a file. UserError if there is no checkpoint."""

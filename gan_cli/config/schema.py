@@ -15,6 +15,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from gan_cli.errors import UserError
 from gan_cli.metrics.catalogue import FAMILIES
+from gan_cli.rundir.layout import file_to_resume
 
 
 def key(default: Any, help: str, **limits: Any) -> Any:
@@ -83,7 +84,11 @@ class TrainConfig:
         "retry", "retry: train on and try again when the disk is full; or stop", choices=("retry", "stop")
     )
     run_dir: str = key("outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}", "the run folder")
-    resume: str | None = key(None, "a run folder to go on with; auto: run_dir, if it holds a checkpoint")
+    resume: str | None = key(
+        None, "a run folder to go on with; auto: run_dir, if it holds a run; FILE: from there, in run_dir"
+    )
+    init: str | None = key(None, "a run folder or checkpoint: begin a new run with its weights, as far as they fit")
+    freeze_d: int = key(0, "with init: D's first layers that keep their weights (FreezeD)", at_least=0)
     trust: list[str] = key(list, "packages besides gan_cli that a resumed run's configuration may name")
 
 
@@ -169,12 +174,13 @@ def _describe_keys(command: str) -> str:
 
 def _run_folder(run_dir: str, resume: str | None) -> str:
     """The folder of a run: the resumed folder, else ``run_dir``. Resolved before Hydra makes any folder."""
-    if resume is None or resume == "auto":
+    if resume is None or resume == "auto" or file_to_resume(resume):
         return os.path.expanduser(run_dir)
     folder = Path(os.path.expanduser(resume))
     if not any(folder.glob("checkpoints/*.safetensors")):
         raise UserError(
-            f"can't resume {resume}: it holds no checkpoint; give a run folder, or resume=auto with run_dir=PATH"
+            f"can't resume {resume}: it holds no checkpoint; give a run folder or a checkpoint file, or resume=auto "
+            "with run_dir=PATH"
         )
     return str(folder)
 

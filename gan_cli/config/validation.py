@@ -21,10 +21,20 @@ def validate(config: DictConfig, command: str) -> None:
     if command == "eval":
         _check_what_is_measured(config)
     if command == "train":
+        check_resume(config)
         for f in dataclasses.fields(TrainConfig):
             value = config[f.name]
             if "${" in str(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value):
                 raise UserError(f"{f.name} holds a literal ${{, which is refused in a checkpoint: use another name")
+
+
+def check_resume(config: DictConfig) -> None:
+    """UserError for resume=auto without a run_dir, which is a new folder by default, and for freeze_d without init."""
+    typed = OmegaConf.to_container(config, resolve=False)
+    if config.resume == "auto" and "${now:" in str(typed["run_dir"]):  # type: ignore[index, call-overload]
+        raise UserError("resume=auto needs the folder of the run: add run_dir=PATH")
+    if config.freeze_d and config.init is None:
+        raise UserError(f"freeze_d={config.freeze_d} keeps weights that init brings: add init=RUN, or leave it out")
 
 
 def checked(config: dict[str, Any], command: str) -> dict[str, Any]:

@@ -28,12 +28,14 @@ class Dataset:
     """Images ``[N, C, H, W]`` uint8, their labels ``[N]`` int64 in ``[0, classes)`` or None, and the class names.
 
     ``description`` says in one line what was found, for data that gan-cli does not know.
+    ``fingerprint`` is a digest of the files, for example of :mod:`gan_cli.data.fingerprint`: a resumed run compares it.
     """
 
     images: Tensor
     labels: Tensor | None = None
     class_names: tuple[str, ...] = ()
     description: str = ""
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
@@ -104,6 +106,7 @@ class Points:
     points: Tensor
     mixture: Mixture | None = None
     labels: ClassVar[Tensor | None] = None
+    fingerprint: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
         if self.points.dtype != torch.float32 or self.points.dim() != 2 or self.points.numel() == 0:

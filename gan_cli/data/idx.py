@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gan_cli.data import Dataset, resized
 from gan_cli.data.download import cache_folder, download
+from gan_cli.data.fingerprint import of_tensors
 from gan_cli.errors import UserError
 
 SHIPPED = Path(__file__).parent / "files"
@@ -52,13 +53,15 @@ def read_idx_pair(root: Path, split: str, class_names: tuple[str, ...], size: in
             if path.is_file():
                 return path
         raise UserError(
-            f"{root} holds no {name}[.gz]; put the four IDX files there, or set dataset.root to their folder"
+            f"{root} holds no {name}[.gz]; put the four IDX files there, or set dataset.root to their folder; for a "
+            "folder of images add dataset=folder"
         )
 
     images, labels = read_idx(find("images-idx3")), read_idx(find("labels-idx1"))
     if images.dim() != 3 or labels.shape != images.shape[:1]:
         raise UserError(f"{root}: {list(images.shape)} images and {list(labels.shape)} labels don't belong together")
-    return Dataset(resized(images.unsqueeze(1), size), labels.long(), class_names)
+    found = of_tensors(images=images, labels=labels)
+    return Dataset(resized(images.unsqueeze(1), size), labels.long(), class_names, fingerprint=found)
 
 
 def mnist(root: str | None = None, split: str = "train", size: int | None = None, limit: int | None = None) -> Dataset:
@@ -89,7 +92,7 @@ def stacked_mnist(root: str | None = None, split: str = "train", size: int | Non
     digits = mnist(root, split, size)
     which = torch.randint(len(digits), (n, 3), generator=torch.Generator().manual_seed(0))
     labels = (torch.as_tensor(digits.labels)[which] * torch.tensor([100, 10, 1])).sum(dim=1)
-    return Dataset(digits.images[:, 0][which], labels, STACKS)
+    return Dataset(digits.images[:, 0][which], labels, STACKS, fingerprint=digits.fingerprint)
 
 
 def fashion_mnist(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:

@@ -9,7 +9,7 @@ from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 
 from gan_cli.errors import UserError, one_line
 from gan_cli.files import write_atomic
@@ -31,8 +31,9 @@ def write_animation(frames: list[Path], stem: Path) -> Path | None:
     step = math.ceil(len(frames) / 100)
     chosen = frames[::step] if frames[::step][-1] == frames[-1] else [*frames[::step], frames[-1]]
     suffix = "webp" if features.check("webp") else "gif"
+    size = _frame(frames[-1]).size
     path = stem.with_suffix(f".{suffix}")
-    opened = map(_frame, chosen)  # one after another
+    opened = (_frame(path, size) for path in chosen)  # one after another
     write_atomic(path, _encoded(opened, suffix, [150] * (len(chosen) - 1) + [2000]))
     return path
 
@@ -100,12 +101,12 @@ def _even(frame: Image.Image) -> Image.Image:
     return canvas
 
 
-def _frame(path: Path) -> Image.Image:
-    """A picture file in RGB, its longer side 1024 at most."""
+def _frame(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """A picture file in RGB, its longer side 1024 at most; within ``size``, as ``samples`` may change on a resume."""
     with Image.open(path) as picture:
         frame = picture.convert("RGB")
     frame.thumbnail((1024, 1024))
-    return frame
+    return frame if size in (None, frame.size) else ImageOps.pad(frame, size)
 
 
 _QUALITY: dict[str, dict[str, int]] = {"webp": {"quality": 80, "method": 2}, "gif": {}}

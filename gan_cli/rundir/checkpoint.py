@@ -52,13 +52,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint: its path, the run's progress and configuration, the optimizers' settings, the shapes."""
+    """An opened checkpoint: its path, the run's progress and configuration, the optimizers' settings, the shapes.
+
+    ``digest`` is the SHA-256 that the file has in its metadata; :func:`read` has compared it with the content.
+    """
 
     path: Path
     progress: Progress
     config: dict[str, Any]
     param_groups: dict[str, list[dict[str, Any]]]
     shapes: dict[str, tuple[int, ...]]
+    digest: str = ""
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors whose names begin with ``name`` and a dot, keyed without this prefix. Others are not read."""
@@ -178,7 +182,9 @@ def _read(path: Path) -> Checkpoint:
             )
         if not safetensors_header.is_sealed(path, facts["sha256"]):
             raise UserError(f"{path} is damaged: its checksum doesn't match")
-        return Checkpoint(path, _progress(facts), dict(facts["config"]), dict(facts["param_groups"]), header.shapes)
+        return Checkpoint(
+            path, _progress(facts), dict(facts["config"]), dict(facts["param_groups"]), header.shapes, facts["sha256"]
+        )
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,16 +1,20 @@
 """The layout of a run folder, and the rules for writing to one."""
 
 import contextlib
+import itertools
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gan_cli.errors import UserError
 
-CONFIG, METRICS, CURVES = "config.yaml", "metrics.jsonl", "curves.png"
+CONFIG, METRICS, CURVES, EVENTS = "config.yaml", "metrics.jsonl", "curves.png", "events.out.tfevents.gan-cli"
+STATUS = "status.json"
 LAST, BEST = "last.safetensors", "best.safetensors"
 OWN = (".lock", "samples", "checkpoints")  # in a stranger's folder these may be links
+EARLY = (CONFIG, METRICS, EVENTS, STATUS, "samples", "checkpoints")  # made before the run has a checkpoint
 
 
 def numbered(folder: Path, step: int) -> Path:
@@ -56,23 +60,43 @@ def remove_grids_after(run_dir: Path, step: int) -> None:
                 path.unlink()
 
 
+def file_to_resume(resume: str | None) -> Path | None:
+    """The checkpoint file that ``resume`` names; None for a run folder, for ``auto`` and for nothing."""
+    path = Path(os.path.expanduser(resume or ""))
+    return path if resume not in (None, "auto") and path.is_file() else None
+
+
 def refuse_overwriting(folder: Path, resume: str | None, sweep: bool) -> None:
-    """UserError if ``folder`` already holds a run (or, for a ``sweep``, runs), unless ``resume`` is set."""
+    """UserError if ``folder`` already holds a run (or, for a ``sweep``, runs), unless ``resume`` goes on with it."""
     if sweep and resume not in (None, "auto"):
         raise UserError("a sweep can't go on from one run: leave resume out, or say resume=auto to go on with a sweep")
     held = [*folder.glob("checkpoints"), *folder.glob("results.csv"), *folder.glob("*/checkpoints")]
-    if resume is None and (held if sweep else (folder / "checkpoints").exists()):
+    if (resume is None or file_to_resume(resume)) and (held if sweep else (folder / "checkpoints").exists()):
         raise UserError(f"{folder} holds a run already; add resume=auto to go on with it, or choose another run_dir")
+
+
+def missing(folder: Path) -> list[Path]:
+    """``folder`` and the folders above it, as far as they do not exist: those that its making would make."""
+    return list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of ``folders`` that are empty, in this order."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it has files, or was not made
+            folder.rmdir()
 
 
 @contextlib.contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """Lock ``run_dir`` for this process; make the folder if needed. The system unlocks it when the process ends.
 
-    UserError if another process holds the lock, or if one of the run's own names is a link.
+    If the block raises before the run has a checkpoint, what the block made is removed: no later start finds the
+    remains of a run. UserError if another process holds the lock, or if one of the run's own names is a link.
     """
     import filelock  # imported late: it loads asyncio, and refuse_overwriting should answer fast
 
+    new = missing(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     for name in OWN:
         if (run_dir / name).is_symlink():  # a link could lead out of a stranger's run folder
@@ -82,13 +106,16 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise UserError(f"another gan-train is at work in {run_dir}: wait for it, or choose another run_dir") from None
+    absent = [run_dir / name for name in EARLY if not (run_dir / name).exists()]
     try:
         yield
+    except BaseException:
+        if not of_run(run_dir) and not (run_dir / CURVES).exists():  # curves come with the second checkpoint
+            remove([*absent, run_dir / ".lock"])
+        raise
     finally:
-        with contextlib.suppress(OSError):
-            if [path.name for path in run_dir.iterdir()] == [".lock"]:  # the run wrote nothing
-                (run_dir / ".lock").unlink()
         lock.release()
+        remove_empty(new)
 
 
 def at_work(run_dir: Path) -> bool:
@@ -103,3 +130,13 @@ def at_work(run_dir: Path) -> bool:
             return False
     except (filelock.Timeout, OSError):
         return True
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files and folders, as far as they exist and the system lets them go."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()

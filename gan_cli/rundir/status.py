@@ -9,8 +9,8 @@ from pathlib import Path
 from gan_cli.errors import TrainingDiverged, UserError, one_line, printable
 from gan_cli.files import write_atomic
 from gan_cli.rundir import layout
+from gan_cli.rundir.layout import STATUS
 
-STATUS = "status.json"
 RUNNING, COMPLETE, STOPPED, FAILED, DIVERGED = STATES = ("running", "complete", "stopped", "failed", "diverged")
 LONGEST = 1_000_000  # bytes of a file that is read
 

@@ -96,6 +96,7 @@ class Run:
         state, plan = self.state, self.plan
         if state.step == 0:
             self._write_grid()
+        if state.step == 0 or not layout.of_run(self.run_dir):
             self._save()  # a full disk is found now, and a rollback has a checkpoint
         state.stopwatch.start()
         while state.step < plan.steps:

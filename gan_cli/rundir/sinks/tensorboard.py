@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_cli.files import append, write_atomic
-
-NAME = "events.out.tfevents.gan-cli"
+from gan_cli.rundir.layout import EVENTS
 
 
 def write(run_dir: Path, records: Sequence[Mapping[str, float]], grids: Sequence[tuple[int, Path]], anew: bool) -> None:
@@ -23,7 +22,7 @@ def write(run_dir: Path, records: Sequence[Mapping[str, float]], grids: Sequence
     writer = RecordWriter(buffer)
     for event in _events(records, grids, anew):
         writer.write(event.SerializeToString())
-    (write_atomic if anew else append)(run_dir / NAME, buffer.getvalue())
+    (write_atomic if anew else append)(run_dir / EVENTS, buffer.getvalue())
 
 
 def _events(records: Sequence[Mapping[str, float]], grids: Sequence[tuple[int, Path]], anew: bool) -> Iterator[Any]:
