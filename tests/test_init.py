@@ -22,7 +22,7 @@ from gan_cli.data import fingerprint, idx
 from gan_cli.data.cifar import cifar10
 from gan_cli.data.sources import File
 from gan_cli.errors import UserError
-from gan_cli.rundir import checkpoint
+from gan_cli.rundir import checkpoint, layout
 from gan_cli.rundir.branch import branched
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training import inherit, run
@@ -285,6 +285,20 @@ def test_ctrl_c_before_the_first_step_leaves_nothing(call, here, base, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         _train(base, tmp_path / "run")
     assert _names(tmp_path / "run") == ["config.yaml"]  # it was there before
+
+
+def test_a_run_that_fails_later_keeps_all_of_its_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "of_run", lambda run_dir: [])  # as on a disk that fails for a moment
+
+    def write_and_fail():
+        for name in ("checkpoints/00000000.safetensors", "samples/00000000.png", "config.yaml"):
+            (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+            (tmp_path / "run" / name).write_bytes(b"x")
+        raise OSError("broken")
+
+    with pytest.raises(OSError, match="broken"), layout.locked(tmp_path / "run"):
+        write_and_fail()
+    assert _names(tmp_path / "run") == [".lock", "checkpoints", "config.yaml", "samples"]
 
 
 def test_paths_are_those_of_the_folder_where_the_command_was_typed(call, tmp_path):

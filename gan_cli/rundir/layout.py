@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gan_cli.errors import UserError
@@ -14,7 +14,7 @@ CONFIG, METRICS, CURVES, EVENTS = "config.yaml", "metrics.jsonl", "curves.png", 
 STATUS = "status.json"
 LAST, BEST = "last.safetensors", "best.safetensors"
 OWN = (".lock", "samples", "checkpoints")  # in a stranger's folder these may be links
-EARLY = (CONFIG, METRICS, EVENTS, STATUS, "samples", "checkpoints")  # made before the run has a checkpoint
+EARLY = ("checkpoints", CONFIG, METRICS, EVENTS, STATUS, "samples")  # made before the run has a checkpoint
 
 
 def numbered(folder: Path, step: int) -> Path:
@@ -110,8 +110,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not of_run(run_dir) and not (run_dir / CURVES).exists():  # curves come with the second checkpoint
-            remove([*absent, run_dir / ".lock"])
+        _clear(run_dir, absent)
         raise
     finally:
         lock.release()
@@ -130,6 +129,22 @@ def at_work(run_dir: Path) -> bool:
             return False
     except (filelock.Timeout, OSError):
         return True
+
+
+def _clear(run_dir: Path, absent: Sequence[Path]) -> None:
+    """Remove the ``absent`` that a start has made meanwhile, unless the run has a checkpoint."""
+    folder = run_dir / "checkpoints"
+    try:
+        if folder in absent:
+            folder.rmdir()
+        elif folder.exists():
+            return
+    except FileNotFoundError:
+        pass
+    except OSError:  # it has files. Nothing is removed either while the disk fails
+        return
+    if not (run_dir / CURVES).exists():  # curves come with the second checkpoint: somebody has removed the first
+        remove([*absent, run_dir / ".lock"])
 
 
 def remove(paths: Iterable[Path]) -> None:

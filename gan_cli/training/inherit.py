@@ -60,7 +60,7 @@ def freeze(discriminator: nn.Module, n: int) -> None:
     statistics of each batch and averages them. UserError if no layer would be left to train.
     """
     found = layers(discriminator)
-    if n >= len(found):
+    if n and n >= len(found):
         raise UserError(
             f"freeze_d={n} leaves nothing to train: this discriminator has {len(found)} layers with weights, so "
             f"freeze_d is at most {len(found) - 1}"
