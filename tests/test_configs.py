@@ -14,7 +14,7 @@ from gan_cli.config.targets import check_types, target_of
 from gan_cli.errors import UserError
 
 COUNTS = {
-    ".": 4,
+    ".": 5,
     "augment": 5,
     "dataset": 9,
     "experiment": 18,

@@ -68,7 +68,7 @@ class Record:
         except Exception as error:
             diverged = isinstance(error, TrainingDiverged)
             line = str(error) if diverged else explain(error) or f"{type(error).__name__}: {one_line(error)}"
-            if self._begun or self._sweep:
+            if self._sweep or (self._begun and self._run_dir.is_dir()):  # a start that failed may have left no folder
                 with suppress(UserError, OSError), layout.locked(self._run_dir):  # unless another process is at work
                     self._write(DIVERGED if diverged else FAILED, printable(line))
             raise
