@@ -300,6 +300,7 @@ def test_two_sets_of_images_are_compared_without_a_run(call, pair):
     assert low <= found["c2st_accuracy"]["value"] <= high
     assert 0.3 < found["copying"]["value"] < 0.7 and found["copying"]["identical"] == 0
     assert (found["copying"]["real"], found["copying"]["fake"], found["copying"]["split"]) == ("real", "same", "real")
+    assert found["kid"]["error"] is None  # of 60 images and 60 there is one subset of 60
     before = (pair / "eval.json").read_bytes()
 
     done = call("gan-eval", "real=real", "fake=copies", "device=cpu", "metrics=[memorisation]", "n=50")
