@@ -78,7 +78,8 @@ def measurements(saved: SavedRun, config: Mapping[str, Any]) -> Measured:
     )  # fmt: skip
     measured, skipped = suite.measure(data, suite.METRICS, _names(config["metrics"], suite.METRICS))
     facts["n_held_out"] = min(config["n"], len(splits.test)) if splits.test else None
-    return _recorded(measured, skipped, data.notes, facts)
+    found = [f"real data: {splits.train.description}"] if splits.train.description else []
+    return _recorded(measured, skipped, [*found, *data.notes], facts)
 
 
 def _of_points(saved: SavedRun, generator: nn.Module, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Measured:
