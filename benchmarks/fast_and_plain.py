@@ -39,7 +39,7 @@ def main() -> None:
     device = torch.device("cpu")
     prepare(device)
     data = mnist(size=32)
-    extractor = extractor_for(data.image_shape, device)
+    extractor = extractor_for(data.image_shape, device, data.class_names)
     real = extractor.features(data.images, 256, "training data")
     adam = functools.partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
     pays = layers._pays

@@ -12,7 +12,7 @@ import torch
 from gan_cli import sampling
 from gan_cli.config.saved import open_run
 from gan_cli.data.idx import mnist
-from gan_cli.metrics.extractor import extractor_for
+from gan_cli.metrics.extractor import digit_extractor
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.mean_std import mean_std
 
@@ -20,7 +20,7 @@ N = 10_000
 
 
 def main() -> None:
-    features = extractor_for((1, 28, 28), torch.device("cpu")).features
+    features = digit_extractor(torch.device("cpu")).features
     real = features(mnist().images)
     print(f"floor, test images: {frechet_distance(real, features(mnist(split='test').images)):.2f}")
     distances = []

@@ -41,6 +41,13 @@ def flip(images: Tensor) -> Tensor:
     return torch.where(_uniform(images, 0, 1) < 0.5, images.flip(-1), images)
 
 
+def _of_colours(change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """``change`` of the colours of ``images``. A fourth channel, the transparency, stays as it is."""
+    if images.shape[1] != 4:
+        return change(images)
+    return torch.cat([change(images[:, :3]), images[:, 3:]], dim=1)
+
+
 def brightness(images: Tensor) -> Tensor:
     """Add a number from U(-0.5, 0.5) to each image."""
     return images + _uniform(images, -0.5, 0.5)
@@ -101,6 +108,9 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
 }
 
 
+COLOURS = OPERATIONS["color"]
+
+
 class DiffAugment(Augment):
     """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): the operations of ``policy``, one after the other.
 
@@ -120,7 +130,7 @@ class DiffAugment(Augment):
 
     def forward(self, images: Tensor) -> Tensor:
         for operation in self._operations:
-            images = operation(images)
+            images = _of_colours(operation, images) if operation in COLOURS else operation(images)
         return images
 
 
@@ -191,7 +201,7 @@ class ADA(Augment):
         self.images *= ~due
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._recoloured(self._moved(images))
+        return _of_colours(self._recoloured, self._moved(images))
 
     def _sometimes(self, values: Tensor, neutral: float, p: Tensor | None = None) -> Tensor:
         """For each of the N images: its ``values`` ``[N, 1, 1, k]`` with probability ``p``, otherwise ``neutral``."""

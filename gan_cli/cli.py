@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import argparse
 import gc
-import math
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import __version__
+from gan_cli.config import sweep
 from gan_cli.config.explain import explain
+from gan_cli.config.paths import absolute
 from gan_cli.config.validation import check_resume, validate
+from gan_cli.config.words import refuse_option, whole
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, remove_empty
-
-if TYPE_CHECKING:
-    from gan_cli.commands import sweep
+from gan_cli.rundir.status import Record
+from gan_cli.terminal import take_any_letter
 
 BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
 HYDRAS = ("config.yaml", "hydra.yaml", "overrides.yaml")  # what Hydra writes into hydra.output_subdir
@@ -37,21 +39,27 @@ SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")
-def _train(config: DictConfig) -> float:
+def _train(config: DictConfig) -> float | None:
     from gan_cli.commands import train
 
     hydra_config = HydraConfig.get()
+    in_sweep = hydra_config.mode == RunMode.MULTIRUN
     words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, with ${…} unresolved
-    overridden = list(_overrides(words))  # type: ignore[arg-type]
+    overrides = sweep.by_key(words)  # type: ignore[arg-type]
     run_dir = Path(hydra_config.runtime.output_dir)
+    record = Record(run_dir, overrides, in_sweep)
     try:
-        with one_line_errors("train"):
+        with one_line_errors("train"), record.failing(partial(explain, command="train")):
+            if isinstance(mistake := config.get(sweep.MISTAKE), bytes):
+                raise UserError(mistake.decode())
             validate(config, "train")
-            outcome = train.run(_absolute(_plain(config), hydra_config.runtime.cwd), overridden, run_dir)
+            # The start of the sweep has looked at resume. Its runs go on after a requeue, and are measured once.
+            plain = {**_plain(config), **({"resume": "auto"} if in_sweep else {})}
+            outcome = train.run(absolute(plain, hydra_config.runtime.cwd), list(overrides), run_dir, record)
     except SystemExit as stop:
-        if hydra_config.mode == RunMode.MULTIRUN and stop.code in (BAD_INPUT, DIVERGED):
-            return float("nan")  # a failed combination must not end the sweep
-        if hydra_config.mode == RunMode.MULTIRUN:
+        if in_sweep and stop.code in (BUG, BAD_INPUT, DIVERGED):
+            return None  # a failed combination must not end the sweep; Optuna takes None, but no NaN, for a failure
+        if in_sweep:
             remove_empty([run_dir])
         if run_dir in NEW and hydra_config.output_subdir and not of_run(run_dir):
             remove([run_dir / hydra_config.output_subdir / name for name in HYDRAS])
@@ -59,7 +67,7 @@ def _train(config: DictConfig) -> float:
         raise
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)
-    return outcome.metrics.get("value", float("nan"))
+    return train.objective(run_dir, scored=config.eval_every is not None)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="sample")
@@ -80,30 +88,26 @@ def _eval(config: DictConfig) -> None:
         print(evaluate.run(_plain(config)))
 
 
+@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="report")
+def _report(config: DictConfig) -> None:
+    from gan_cli.commands import report
+
+    with one_line_errors("report"):
+        print(report.run(_plain(config)).text)
+
+
 def _plain(config: DictConfig) -> dict[str, Any]:
     """``config`` resolved, as plain dicts and lists."""
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
-def _absolute(config: dict[str, Any], cwd: str) -> dict[str, Any]:
-    """``config`` with absolute paths, from the folder ``cwd`` where the command was typed.
-
-    A run can thus be resumed from another folder, and ``hydra.job.chdir`` changes nothing.
-    """
-    paths = {name: config[name] for name in ("resume", "init") if config[name] not in (None, "auto")}
-    found = config | {name: os.path.abspath(os.path.join(cwd, os.path.expanduser(p))) for name, p in paths.items()}
-    root = config["dataset"].get("root") if isinstance(config["dataset"], dict) else None
-    if isinstance(root, str):
-        root = os.path.abspath(os.path.join(cwd, os.path.expanduser(root)))
-        found["dataset"] = {**config["dataset"], "root": root}
-    return found
-
-
 class Callbacks(Callback):
-    """Hydra's callbacks: they check ranges before a folder is made, and print the table at the end of a sweep."""
+    """Hydra's callbacks: they check ranges before a folder is made, and prepare a sweep.
 
-    def __init__(self) -> None:
-        self.runs: list[sweep.Run] = []
+    They are called in the process that the command was typed in, under every launcher.
+    """
+
+    begun: ClassVar[Path | None] = None  # the folder of the sweep that was begun
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         command = config.hydra.job.config_name
@@ -114,37 +118,17 @@ class Callbacks(Callback):
                 NEW[:] = missing(Path(config.hydra.run.dir).absolute())
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        from gan_cli.commands import report
+
         command = config.hydra.job.config_name
         with one_line_errors(command):
             if command != "train":
                 raise UserError(f"gan-{command} has no -m; run it once for each")
             check_resume(config)
-            refuse_overwriting(Path(config.hydra.sweep.dir), config.resume, sweep=True)
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        if config.hydra.mode != RunMode.MULTIRUN:
-            return
-        from gan_cli.commands import sweep
-
-        with one_line_errors("train"):
-            finished = job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value)
-            folder = Path(config.hydra.runtime.output_dir)
-            self.runs.append(sweep.Run(_overrides(job_return.overrides or []), folder, finished))
-            sweep.write_csv(sweep.collect(self.runs), Path(config.hydra.sweep.dir) / "results.csv")
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        from gan_cli.commands import sweep
-
-        rows = sweep.collect(self.runs)
-        print(f"\n{sweep.table(rows)}\n\nalso in {Path(config.hydra.sweep.dir) / 'results.csv'}")
-        if any(row.finished < row.runs for row in rows):
-            raise SystemExit(BAD_INPUT)
-
-
-def _overrides(task: Sequence[str]) -> dict[str, str]:
-    """Hydra's list of overrides as a mapping: ``["k=2", "+loss.x=1"]`` -> ``{"k": "2", "loss.x": "1"}``."""
-    pairs = (item.lstrip("+~").partition("=") for item in task)
-    return {key: value for key, _, value in pairs}
+            folder = Path(config.hydra.sweep.dir)
+            refuse_overwriting(folder, config.resume, sweep=True)
+            report.write_plan(folder, sweep.prepare(config, GlobalHydra.instance().config_loader()))
+            Callbacks.begun = folder
 
 
 @contextmanager
@@ -157,6 +141,9 @@ def one_line_errors(command: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:  # as of `gan-train --help | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + 13) from None
     except Exception as error:
         line = str(error) if isinstance(error, TrainingDiverged) else explain(error, command)
         if line is None or SHOW_TRACEBACK:
@@ -173,19 +160,24 @@ def _parser() -> argparse.ArgumentParser:
     """
     argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
     try:
-        return get_args_parser()
+        parser: argparse.ArgumentParser = get_args_parser()
+        parser.error = refuse_option  # type: ignore[method-assign]
+        return parser
     finally:
         del argparse.ArgumentParser._check_help  # type: ignore[attr-defined]  # restore the inherited check
 
 
 sys.modules["hydra.main"].get_args_parser = _parser  # type: ignore[attr-defined]
+# Hydra then raises its errors instead of printing them. Its variable HYDRA_FULL_ERROR would reach a sweep's workers.
+sys.modules["hydra._internal.utils"].run_and_report = lambda function: function()  # type: ignore[attr-defined]
 
 
 def _run(command: str, main: Callable[[], Any]) -> None:
     if "--version" in sys.argv[1:]:  # Hydra would print its own version
         print(f"gan-cli {__version__}")
         return
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them
+    take_any_letter()
+    sys.argv[1:] = map(whole, sys.argv[1:])
     if not any(word.startswith("-") or "hydra" in word for word in sys.argv[1:]):
         sys.argv.append("--run")  # else Hydra composes the configuration twice: once to look whether this is a sweep
     # Imports and Hydra make many objects that stay. To search them for garbage takes a fifth of the start.
@@ -202,8 +194,28 @@ def _run(command: str, main: Callable[[], Any]) -> None:
 
 
 def train() -> None:
-    """``gan-train``."""
-    _run("train", _train)
+    """``gan-train``. A sweep ends with its table, even if it was interrupted, or if its launcher broke off."""
+    Callbacks.begun, code = None, 0
+    try:
+        _run("train", _train)
+    except SystemExit as stop:
+        if Callbacks.begun is None:
+            raise
+        code = int(stop.code or 0)
+    if Callbacks.begun is not None:
+        complete = _print_table(Callbacks.begun)
+        if code or not complete:
+            raise SystemExit(code or BAD_INPUT)
+
+
+def _print_table(folder: Path) -> bool:
+    """Print the report of a sweep. Return whether all of its runs are complete."""
+    from gan_cli.commands import report
+
+    with one_line_errors("train"):
+        text, complete = report.run({"run": str(folder)})
+        print(f"\n{text}", flush=True)
+        return complete
 
 
 def sample() -> None:
@@ -214,3 +226,8 @@ def sample() -> None:
 def eval_() -> None:
     """``gan-eval``."""
     _run("eval", _eval)
+
+
+def report() -> None:
+    """``gan-report``."""
+    _run("report", _report)

@@ -52,6 +52,16 @@ def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return torch.where(angle.sin() > 1e-4, bent / angle.sin(), linear_path(start, end, steps))
 
 
+def closed_path(latents: Tensor, steps: int, prior: str) -> Tensor:
+    """A closed path through ``latents`` ``[K, z_dim]``: ``steps`` to the next, and from the last to the first.
+
+    The path has K * ``steps`` latents, ``[K * steps, z_dim]``. It follows great circles for a normal prior and straight
+    lines for a uniform one.
+    """
+    between = spherical_path if prior == "normal" else linear_path
+    return between(latents, latents.roll(-1, dims=0), steps + 1)[:, :-1].flatten(0, 1)
+
+
 def quantiles(prior: str, n: int) -> Tensor:
     """``n`` + 1 latents of one dimension, rising, with probability 1/n between neighbours; float32 ``[n + 1, 1]``.
 

@@ -19,11 +19,24 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(127.5).round_().clamp_(0, 255).byte()
 
 
+def over_white(images: Tensor) -> Tensor:
+    """uint8 images ``[N, C, H, W]`` without transparency: four channels, RGBA, become RGB over white."""
+    if images.shape[1] != 4:
+        return images
+    colour, alpha = images[:, :3].float(), images[:, 3:].float() / 255
+    return (colour * alpha + 255 * (1 - alpha)).round_().byte()
+
+
 def latents(noise: Noise, n: int, seed: int) -> Tensor:
     """The first ``n`` latents of ``seed``, ``[n, z_dim]`` on the CPU. The i-th latent is the same for every ``n``."""
     rng = torch.Generator().manual_seed(seed)
     tiles = [sample_noise(noise.prior, TILE, noise.z_dim, rng=rng) for _ in range(math.ceil(n / TILE))]
     return torch.cat(tiles)[:n]
+
+
+def latents_of(noise: Noise, seeds: Sequence[int]) -> Tensor:
+    """The first latent of each of the ``seeds``, ``[len(seeds), z_dim]`` on the CPU."""
+    return torch.cat([latents(noise, 1, seed) for seed in seeds])
 
 
 def class_rows(classes: Sequence[int], n: int) -> Tensor:

@@ -1,14 +1,39 @@
-"""The display of a run's progress: a bar on a terminal, one line a tick elsewhere."""
+"""The terminal: letters that any terminal takes, and a run's progress, a bar or one line a tick."""
 
+import codecs
 import contextlib
 import os
 import sys
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from gan_cli.metrics.catalogue import format_record
+
+PLAIN = {"\u00b1": "+/-", "\u2026": "...", "\u00d7": "x", "\u2212": "-", "\u2013": "-", "\u2019": "'", "\u2192": "->"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """A codec's error handler: letters of ASCII that look or sound alike, else an escape sequence."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(map(_plain_letter, letters)), error.end
+
+
+def _plain_letter(letter: str) -> str:
+    bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return PLAIN.get(letter) or bare or letter.encode("ascii", "backslashreplace").decode()
+
+
+def take_any_letter() -> None:
+    """Let standard output and error write every letter, whatever their encoding. No letter may end a run."""
+    codecs.register_error("gan_cli.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's or a test's has no encoding
+            stream.reconfigure(errors="gan_cli.plain")
 
 
 class Clock(Protocol):

@@ -94,7 +94,7 @@ class Payload:
         return os.mkdir, (str(self.canary),)
 
 
-COMMANDS = {"gan-train": cli.train, "gan-sample": cli.sample, "gan-eval": cli.eval_}
+COMMANDS = {"gan-train": cli.train, "gan-sample": cli.sample, "gan-eval": cli.eval_, "gan-report": cli.report}
 # Processes that begin as copies of one that has torch imported: their start takes no time.
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(["gan_cli.commands.train", "torch._dynamo"])
@@ -156,13 +156,17 @@ class Done(NamedTuple):
     stderr: str
 
 
-def invoke(main, arguments, name="gan-train"):
-    """Run a command (``cli.train``, …) with ``arguments`` in this process; Hung after :data:`SECONDS`."""
+def invoke(main, arguments, name="gan-train", out=None):
+    """Run a command (``cli.train``, …) with ``arguments`` in this process; Hung after :data:`SECONDS`.
+
+    Its output goes to ``out``, if that is given.
+    """
 
     def alarm(signum, frame):
         raise Hung
 
-    out, err = io.StringIO(), io.StringIO()
+    err = io.StringIO()
+    out = io.StringIO() if out is None else out
     previous, argv, stdout = signal.signal(signal.SIGALRM, alarm), sys.argv, sys.stdout
     signal.alarm(SECONDS)
     try:
@@ -173,8 +177,7 @@ def invoke(main, arguments, name="gan-train"):
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     finally:
-        os.environ.pop("HYDRA_FULL_ERROR", None)  # which the command sets, and other tests' commands would inherit
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
         sys.argv, sys.stdout = argv, stdout
-    return Done(status, out.getvalue(), err.getvalue())
+    return Done(status, out.getvalue() if isinstance(out, io.StringIO) else "", err.getvalue())

@@ -266,7 +266,7 @@ def test_max_seconds_ends_a_run_and_saves_it(tiny, tmp_path):
     assert read_metrics(tmp_path)[-1]["seconds"] >= 0.2
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_step_and_saves(tiny, tmp_path, signum):
     def loss(real_logits, fake_logits):
         signal.raise_signal(signum) if not raised else None
@@ -706,3 +706,47 @@ def test_weights_are_clipped_after_each_update_of_d(tiny, tmp_path, update):
     }
     assert largest["discriminator"] == pytest.approx(0.01)
     assert largest["generator"] > 0.02
+
+
+def _raising(signum, at):
+    """A loss that raises ``signum`` in step ``at``."""
+    calls = []
+
+    def loss(real_logits, fake_logits):
+        calls.append(None)
+        signal.raise_signal(signum) if len(calls) == 2 * at else None
+        return losses.nonsaturating(real_logits, fake_logits)
+
+    return loss
+
+
+def test_nohup_keeps_a_run_alive(tiny, tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        outcome = _train(tiny, tmp_path, steps=4, loss=_raising(signal.SIGHUP, 2))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (outcome.step, outcome.signum) == (4, None)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM])
+def test_a_handler_that_was_there_is_called_once_the_checkpoint_is_written(tiny, tmp_path, signum):
+    saved = []
+
+    def handler(number, frame):  # such as submitit's, which queues the job anew
+        saved.append((number, checkpoint.read(tmp_path).progress.step))
+
+    before = signal.signal(signum, handler)
+    try:
+        outcome = _train(tiny, tmp_path, steps=6, loss=_raising(signum, 2), checkpoint_every=100)
+        assert signal.getsignal(signum) is handler
+    finally:
+        signal.signal(signum, before)
+    assert saved == [(signum, 2)]
+    assert outcome.step == (2 if signum == signal.SIGTERM else 6)
+
+
+def test_sigusr1_writes_a_checkpoint_and_the_run_goes_on(tiny, tmp_path):
+    outcome = _train(tiny, tmp_path, steps=6, loss=_raising(signal.SIGUSR1, 2), checkpoint_every=100)
+    assert outcome.step == 6
+    assert [path.stem for path in layout.in_order(tmp_path / "checkpoints")] == ["00000006", "00000002", "00000000"]

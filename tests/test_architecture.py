@@ -40,14 +40,15 @@ ALLOWED = {
     "api": {
         "augment", "commands", "config", "data", "errors", "losses", "noise", "rundir", "sampling", "training",
     },
-    "cli": {"commands", "config", "errors", "rundir", "__init__"},
+    "cli": {"commands", "config", "errors", "rundir", "terminal", "__init__"},
     "__init__": {"api"},
     "__main__": {"cli", "errors"},
 }  # fmt: skip
-HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.targets", "config.validation"}
+HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.sweep", "config.targets", "config.validation"}
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "config.explain", "config.schema", "config.validation", "errors", "files",
-    "metrics.catalogue", "rundir.layout", "rundir.records", "terminal", "untrusted.safetensors_header",
+    "__init__", "__main__", "cli", "commands.report", "config.explain", "config.paths", "config.schema",
+    "config.selection", "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue",
+    "rundir.layout", "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}
 TREES = {

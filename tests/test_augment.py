@@ -273,3 +273,14 @@ def test_the_configurations_make_augmentations(path):
     module = instantiate(node, _convert_="all")
     assert isinstance(module, augment.Augment)
     assert module(_images(2, 1, 8, 8)).shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize("augment", [DiffAugment(["color"]), ADA()])
+def test_transparency_is_moved_but_never_recoloured(augment):
+    if isinstance(augment, ADA):
+        augment.p.fill_(1.0)
+        augment._moved = lambda images: images
+    images = torch.rand(6, 4, 8, 8) * 2 - 1
+    changed = augment(images)
+    assert torch.equal(changed[:, 3], images[:, 3])
+    assert not torch.equal(changed[:, :3], images[:, :3])

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_cli.data import cache
+from gan_cli.data import cache, decode
 from gan_cli.data import folder as folders
+from gan_cli.data.decode import Target
 from gan_cli.data.folder import folder
+from gan_cli.data.sources import File
 
-WARNING = "skipped 1 of 6 files that are no readable images: broken.png"
+TOLD = "5 images of 4x4; passed over: 1 no image (broken.png)"
 
 
 @pytest.fixture
@@ -37,13 +40,13 @@ def root(tmp_path, monkeypatch):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The names of the files that are decoded."""
+    """The values of the images that are decoded."""
     names, read = [], folders.read_image
 
-    def noted(path, *arguments):
-        image = read(path, *arguments)
-        names.append(path.name)
-        return image
+    def noted(image, target):
+        decoded = read(image, target)
+        names.append(int(decoded.max()))
+        return decoded
 
     monkeypatch.setattr(folders, "read_image", noted)
     return names
@@ -61,17 +64,18 @@ def _entries(root):
     return entries
 
 
-def test_later_starts_map_what_the_first_decoded_and_warn_as_it_did(root, decoded, caplog, monkeypatch):
+def test_later_starts_map_what_the_first_decoded_and_tell_the_same(root, decoded, monkeypatch):
     first = folder(str(root), size=4).images
     assert len(decoded) == 5
     for path, image in zip(sorted(root.glob("?.png")), first, strict=True):
-        assert np.array_equal(image, folders.read_image(path, 4, 3))
+        with Image.open(path) as picture:
+            assert np.array_equal(image, folders.read_image(picture, Target(3, 4, 4)))
     decoded.clear()
     monkeypatch.chdir(root.parent)
     dataset = folder("images", size=4)
     assert torch.equal(dataset.images, first)
     assert decoded == []
-    assert caplog.messages == [WARNING, WARNING]
+    assert dataset.description == TOLD
     assert torch.equal(dataset.images[torch.tensor([4, 0, 4])][:, 0, 0, 0], torch.tensor([40, 0, 40]))
     assert _entries(root)
     if sys.platform == "linux":
@@ -109,26 +113,27 @@ def test_a_folder_that_has_changed_replaces_its_entry(root, change, values):
 
 def test_another_decoder_makes_it_anew(root, decoded, monkeypatch):
     _values(root)
-    monkeypatch.setattr(folders, "DECODER", folders.DECODER + 1)
+    monkeypatch.setattr(decode, "DECODER", decode.DECODER + 1)
     _values(root)
     assert len(decoded) == 10
 
 
-def test_what_could_not_be_read_is_tried_again(root, decoded, caplog, monkeypatch):
-    read = folders.read_image
+def test_what_could_not_be_read_is_tried_again(root, decoded, monkeypatch):
+    read = Path.read_bytes
 
-    def refused(path, *arguments):
+    def refused(path):
         if path.name == "2.png":
             raise PermissionError(path)
-        return read(path, *arguments)
+        return read(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "read_image", refused)
+        patch.setattr(Path, "read_bytes", refused)
         assert _values(root) == _values(root) == [0, 10, 30, 40]
         assert len(decoded) == 4
-    caplog.clear()
+        told = "4 images of 4x4; passed over: 1 without rights (2.png), 1 no image (broken.png)"
+        assert folder(str(root), size=4, channels=1).description == told
     assert _values(root) == [0, 10, 20, 30, 40]
-    assert caplog.messages == [WARNING]
+    assert folder(str(root), size=4, channels=1).description == TOLD
 
 
 def _with_header(change):
@@ -152,8 +157,8 @@ DAMAGES = {
     "other names": _with_header(lambda header: header.update(pictures=header.pop("images"))),
     "other shape": _with_header(lambda header: header["images"].update(shape=[5, 1, 8, 2])),
     "other dtype": _with_header(lambda header: header["images"].update(dtype="I8")),
-    "no mask": _with_header(lambda header: header["readable"].update(dtype="U8")),
-    "other mask": lambda entry: entry.write_bytes(entry.read_bytes()[:-1] + b"\1"),
+    "no facts": _with_header(lambda header: header["facts"].update(dtype="I8")),
+    "other facts": lambda entry: entry.write_bytes(entry.read_bytes()[: -cache.FACTS] + b"\1" * cache.FACTS),
 }
 
 
@@ -172,7 +177,7 @@ def test_a_killed_start_leaves_a_temporary_file_that_the_next_one_removes(root):
     code = (
         "import os, signal, sys; from gan_cli.data import folder; read = folder.read_image\n"
         "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "folder.read_image = lambda path, *more: kill() if path.name == '3.png' else read(path, *more)\n"
+        "folder.read_image = lambda image, *more: kill() if image.getpixel((0, 0)) == 30 else read(image, *more)\n"
         "folder.folder(sys.argv[1], 4, 1)"
     )
     assert subprocess.run([sys.executable, "-c", code, root], timeout=60).returncode == -signal.SIGKILL
@@ -264,9 +269,9 @@ def _unmappable(root, monkeypatch):
 def test_where_nothing_can_be_kept_the_images_stay_in_memory(root, obstacle, complaint, caplog, monkeypatch):
     obstacle(root, monkeypatch)
     assert _values(root) == [0, 10, 20, 30, 40]
-    warning, skipped = caplog.messages
+    warning, dark = caplog.messages
+    assert dark.startswith("no image has a value above 40 of 255")
     assert "stay in memory" in warning and complaint in warning and "GAN_CLI_CACHE=FOLDER" in warning
-    assert skipped == WARNING
     assert not list(root.parent.rglob("*.tmp"))
 
 
@@ -281,14 +286,25 @@ def test_the_memory_taken_does_not_grow_with_the_folder(tmp_path, monkeypatch):
             alive += by
             most = max(most, alive)
 
-    def read(path):
-        image = np.full((1, 2, 2), int(path.name) % 256, np.uint8)
+    def read(file):
+        image = np.full((1, 2, 2), int(file.name) % 256, np.uint8)
         change(1)
         weakref.finalize(image, change, -1)
-        return image
+        return cache.Decoded(image, bytes(8))
 
-    paths = [Path(str(i)) for i in range(500)]
-    images, unreadable = cache.images_of(paths, read, (1, 2, 2), "x", "key")
-    assert images[:, 0, 0, 0].tolist() == [i % 256 for i in range(500)]
-    assert unreadable == []
+    files = [File(str(i), 0, "", bytes) for i in range(500)]
+    found = cache.images_of(files, read, (1, 2, 2), "x", "key", [tmp_path])
+    assert found.images[:, 0, 0, 0].tolist() == [i % 256 for i in range(500)]
+    assert (found.unreadable, found.files) == ({}, files)
     assert 2 <= most <= 12
+
+
+def test_entries_go_with_their_folders(root, tmp_path):
+    shutil.copytree(root, tmp_path / "gone")
+    _values(tmp_path / "gone")
+    _values(root)
+    assert len(_entries(root)) == 2
+    shutil.rmtree(tmp_path / "gone")
+    _values(root, size=2)  # the next entry that is made
+    assert len(list(tmp_path.rglob("images.safetensors"))) == 2
+    assert cache.size_on_disk() == sum(entry.stat().st_size for entry in tmp_path.rglob("images.safetensors"))

@@ -1,5 +1,6 @@
 """The installed commands, as a person types them, from a foreign folder."""
 
+import io
 import json
 import os
 import re
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import ROOT, Process
+from helpers import COMMANDS, ROOT, Process, invoke
 from PIL import Image
 from safetensors.torch import load_file
 
-from gan_cli import cli
+from gan_cli import cli, terminal
+from gan_cli.metrics import quality
 
 FAST = ["net=mlp", "batch_size=16", "log_every=5", "sample_every=10", "checkpoint_every=10"]
 
@@ -46,7 +48,7 @@ def run(tmp_path_factory):
 def test_a_run_writes_its_folder_and_ends_with_three_lines(run):
     run_dir, done = run
     assert {path.name for path in run_dir.iterdir()} == {
-        "config.yaml", "metrics.jsonl", "samples", "checkpoints", "curves.png", "training.webp",
+        "config.yaml", "status.json", "metrics.jsonl", "samples", "checkpoints", "curves.png", "training.webp",
         "events.out.tfevents.gan-cli", ".lock",
     }  # fmt: skip
     machine, *lines = done.stdout.splitlines()
@@ -128,41 +130,11 @@ def test_a_sweep_ends_with_a_table(call, tmp_path):
     assert "±" in first
     rows = (tmp_path / "sweep" / "results.csv").read_text().splitlines()
     assert rows[0].startswith("loss,finished,runs,value_mean,value_std,")
-    values = [
-        json.loads((tmp_path / "sweep" / n / "metrics.jsonl").read_text().splitlines()[-1])["value"] for n in "01"
-    ]
+    files = [path for path in (tmp_path / "sweep").glob("*/metrics.jsonl") if "loss-minimax" in path.parent.name]
+    values = [json.loads(path.read_text().splitlines()[-1])["value"] for path in files]
     mean, std = map(float, rows[1].split(",")[3:5])
     assert mean == pytest.approx(np.mean(values))
     assert std == pytest.approx(np.std(values, ddof=1))
-
-
-def test_a_sweep_typed_again_overwrites_nothing_and_mixes_nothing_up(call, tmp_path):
-    sweep = ["-m", *FAST, "run_dir=sweep"]
-    assert call("gan-train", *sweep, "k=1,2", "steps=5").returncode == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*.safetensors")}
-
-    again = call("gan-train", *sweep, "k=3,4", "steps=5")
-    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
-    assert "holds a run already" in again.stderr
-
-    others = call("gan-train", *sweep, "k=3,4", "steps=5", "resume=auto")  # other runs than those that lie there
-    assert others.returncode == 2
-    assert others.stderr.count("k can't change") == 2
-    assert others.stdout.count("0/1") == 2
-
-    same = call("gan-train", *sweep, "k=1,2", "steps=5", "resume=auto")
-    assert same.returncode == 0, same.stderr
-    assert same.stdout.count("1/1") == 2
-    assert before == {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*.safetensors")}
-
-
-def test_a_bad_combination_does_not_cost_a_sweep_the_others(call):
-    done = call("gan-train", "-m", *FAST, "k=0,1", "steps=5")
-    assert done.returncode == 2
-    assert "gan-train: k=0 is too small: at least 1" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "0/1" in done.stdout
-    assert "1/1" in done.stdout
 
 
 WRONG = [
@@ -173,6 +145,11 @@ WRONG = [
     (["optimizer.lrr=1"], "no key 'lrr' in optimizer; did you mean 'lr'?"),
     (["experiment=nothing"], "no experiment 'nothing'"),
     (["k=0"], "k=0 is too small: at least 1"),
+    (["lr=0.1"], "no key 'lr': write optimizer.lr=…"),
+    (["epochs=3"], "no key 'epochs': write steps=…, where an epoch is (images / batch_size) steps"),
+    (["--batch_size", "64"], "no option --batch_size: write batch_size=64, without dashes"),
+    (["--batch-size=64", "k=2"], "no option --batch-size: write batch_size=64, without dashes"),
+    (["steps=1.5e0"], "steps: Value '1.5'"),
     (["optimizer.lr={generator:1}"], "gan-train: optimizer.lr should be one for both networks, or {generator: …"),
     (["k=two"], "k: Value 'two'"),
     (["k=1,2"], "add -m"),
@@ -224,6 +201,7 @@ WRONG = [
     (["-m", "resume=auto", "k=1,2"], "resume=auto needs the folder of the run: add run_dir=PATH"),
     (["init=nowhere"], "no such checkpoint"),
     (["freeze_d=1"], "freeze_d=1 keeps weights that init brings: add init=RUN"),
+    (["-m", "run_dir=a,b"], "run_dir holds for the whole sweep: give one value"),
     (["run_dir=/dev/null/x"], "Not a directory"),
 ]
 
@@ -301,6 +279,63 @@ def test_a_finished_run_is_not_overwritten(run, call, arguments, line):
     assert before == {path: path.stat().st_mtime_ns for path in run_dir.rglob("*")}
 
 
+def test_a_whole_number_may_be_written_with_an_exponent(call, tmp_path):
+    done = call("gan-train", *FAST, "steps=1e0", "batch_size=1.6e1", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["steps"], config["batch_size"]) == (1, 16)
+
+
+LETTERS = "Fréchet 1.5 ± 0.1, größe … Фото 犬 \udcff"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", r"Frechet 1.5 +/- 0.1, gro\xdfe ... \u0424\u043e\u0442\u043e \u72ac \udcff"),
+        ("cp1252", r"Fréchet 1.5 ± 0.1, größe … \u0424\u043e\u0442\u043e \u72ac \udcff"),
+        ("cp1251", r"Frechet 1.5 ± 0.1, gro\xdfe … Фото \u72ac \udcff"),
+        ("cp932", r"Frechet 1.5 ± 0.1, gro\xdfe … Фото 犬 \udcff"),
+        ("utf-8", r"Fréchet 1.5 ± 0.1, größe … Фото 犬 \udcff"),
+    ],
+)
+def test_no_letter_is_too_much_for_an_output(monkeypatch, encoding, shown):
+    written = {name: io.BytesIO() for name in ("stdout", "stderr")}
+    for name, file in written.items():
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(file, encoding=encoding))
+    terminal.take_any_letter()
+    for stream in (sys.stdout, sys.stderr):
+        print(LETTERS, file=stream, flush=True)
+    assert [file.getvalue().decode(encoding) for file in written.values()] == [shown + "\n"] * 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+def test_every_command_works_where_few_letters_do(tmp_path, encoding, monkeypatch):
+    """Ticks with a score, closing lines and helps, each as the command prints it in that encoding."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(quality, "scores", lambda *_: lambda generator: {"frechet": 12.5})
+    for name, words, told in [
+        ("gan-train", [*FAST, "steps=2", "eval_every=2", 'run_dir="größe"'], "Frechet 12.5"),
+        ("gan-train", ["--help"], "Frechet"),
+        ("gan-eval", ["--help"], "gan-eval"),
+        ("gan-sample", ["--help"], "gan-sample"),
+    ]:
+        out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        done = invoke(COMMANDS[name], words, name, out=out)
+        assert done.returncode == 0, done.stderr
+        out.flush()
+        assert told in out.buffer.getvalue().decode(encoding)
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(tmp_path):
+    code = "import sys; sys.argv = ['gan-train', '--help']; from gan_cli import cli; cli.train()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
 def test_hydra_full_error_shows_the_traceback(command):
     done = command("gan-train", "optimizer.lr=-1", env={**os.environ, "HYDRA_FULL_ERROR": "1"})
     assert done.returncode != 0
@@ -350,7 +385,25 @@ def test_a_full_disk_gets_one_line(tmp_path):
     run = Process("gan-train", [*FAST, "steps=10", "run_dir=run"], tmp_path, out, err, main=_train_with_a_small_disk)
     assert (run.wait(), err.read_text().count("\n")) == (2, 1), err.read_text()
     assert "00000000.safetensors: File too large" in err.read_text()
-    assert not (tmp_path / "run").exists()
+    assert [path.name for path in (tmp_path / "run").iterdir() if path.name != ".lock"] == ["status.json"]
+
+
+def test_transparent_images_are_learnt_and_shown_over_a_checkerboard(call, tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(4):
+        Image.new("RGBA", (9, 9), (60 * i, 0, 0, 80 * i)).save(tmp_path / "images" / f"{i}.png")
+    data = ["dataset=folder", "dataset.root=images", "dataset.size=[8,12]", "dataset.channels=4"]
+    net = ["net.generator.widths=[8]", "net.discriminator.widths=[8]"]
+    done = call("gan-train", *FAST, *data, *net, "steps=2", "samples=4", "run_dir=run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == "4 images of 12x8"
+    grid = _pixels(tmp_path / "run" / "samples" / "00000002.png")
+    assert grid.shape == (2 * 66 + 2, 2 * 98 + 2, 3)
+    assert call("gan-sample", "ckpt=run", "n=2", "out=png").returncode == 0
+    with Image.open(tmp_path / "png" / "000000.png") as image:
+        assert (image.mode, image.size) == ("RGBA", (12, 8))
+    assert call("gan-sample", "ckpt=run", "n=2", "out=a.npz").returncode == 0
+    assert np.load(tmp_path / "a.npz")["images"].shape == (2, 8, 12, 4)
 
 
 def test_an_image_folder_end_to_end(call, tmp_path):

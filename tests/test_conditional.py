@@ -15,9 +15,8 @@ from PIL import Image
 from torch import nn
 
 from gan_cli import penalties, sampling
-from gan_cli.commands import sample
 from gan_cli.config import data as data_group
-from gan_cli.config import networks
+from gan_cli.config import networks, selection
 from gan_cli.config.resume import resumed, settled
 from gan_cli.config.saved import SavedRun
 from gan_cli.data import Dataset, Points
@@ -188,7 +187,7 @@ def test_what_cannot_be_conditional_gets_one_line(graded, tmp_path):
     with pytest.raises(UserError, match="classes of points"):
         assert _saved(tmp_path, {"class_names": ["a", "b"], "image_shape": [2]}).class_names
     with pytest.raises(UserError, match="labels=.* should be classes"):
-        sample._classes([0, 3], _saved(tmp_path, {"class_names": list("abc")}))
+        selection.classes([0, 3], list("abc"), "run")
 
 
 def test_subfolders_are_the_classes_of_a_folder(tmp_path):

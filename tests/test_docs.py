@@ -17,7 +17,7 @@ from gan_cli.config.validation import validate
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"(?:python -m gan_cli |gan-)(train|sample|eval)(?= )(.*)")
+COMMAND = re.compile(r"(?:python -m gan_cli |gan-)(train|sample|eval|report)(?= )(.*)")
 NOT_COMPOSED = ("--help", "--version")  # what Hydra, or gan-cli, answers by itself
 FILES = {
     name: text
@@ -43,7 +43,7 @@ def _commands(text):
 
 def _composed_alike(words):
     """``words`` with one name for all run folders: commands that differ in these alone are composed once."""
-    plain = [re.sub(r"^ckpt=[\w/.]+$", "ckpt=RUN_DIR", word) for word in words]
+    plain = [re.sub(r"^(ckpt|run)=[\w/.]+$", r"\1=RUN_DIR", word) for word in words]
     return tuple(word for word in plain if not re.match(r"^(run_dir|resume)=[\w/.]+$", word))
 
 
@@ -98,7 +98,7 @@ def _anchors(text):
 
 def test_the_pages_have_commands():
     assert len(COMMANDS) > 40
-    assert {name for name, _ in COMMANDS} == {"train", "sample", "eval"}
+    assert {name for name, _ in COMMANDS} == {"train", "sample", "eval", "report"}
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_cli.metrics.extractor import extractor_for
-from gan_cli.noise import linear_path, spherical_path
+from gan_cli.metrics.extractor import digit_extractor
+from gan_cli.noise import closed_path, linear_path, sample_noise, spherical_path
 from gan_cli.pictures import figures
 
 
@@ -29,6 +29,22 @@ def test_paths_between_latents():
     assert spherical_path(x, -x, 5).isfinite().all()
 
 
+@pytest.mark.parametrize("prior", ["normal", "uniform"])
+def test_a_closed_path_has_equal_steps_and_no_jump_at_its_end(prior):
+    corners = sample_noise(prior, 5, 64, rng=torch.Generator().manual_seed(0))
+    if prior == "normal":
+        corners = 8 * nn.functional.normalize(corners)  # on one sphere, so that steps of one angle have one length
+    path = closed_path(corners, 7, prior)
+    assert path.shape == (5 * 7, 64)
+    torch.testing.assert_close(path[::7], corners)
+    steps = (path.roll(-1, dims=0) - path).norm(dim=1).reshape(5, 7)  # the last one leads from the end to the start
+    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 7), rtol=1e-3, atol=0)
+    if prior == "normal":
+        torch.testing.assert_close(path.norm(dim=1), torch.full((35,), 8.0), rtol=1e-4, atol=0)
+    else:
+        assert path.abs().max() <= 3**0.5
+
+
 @pytest.fixture
 def drawn(monkeypatch):
     """What is put into a picture: (panels, columns, title), drawn nevertheless."""
@@ -42,7 +58,7 @@ def test_neighbours_are_the_nearest_and_drawn_pixel_by_pixel(tmp_path, drawn, wi
     rng = torch.Generator().manual_seed(0)
     train = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8, generator=rng)
     samples = (train[[30, 7, 11, 3, 40]].int() - 1).clamp(min=0).byte()
-    extractor = extractor_for((1, 28, 28), torch.device("cpu")) if with_features else None
+    extractor = digit_extractor(torch.device("cpu")) if with_features else None
     figures.write_neighbours(samples, train, tmp_path / "n.png", extractor)
     ((panels, columns, _),) = drawn
     rows = torch.cat([part for _, part in panels])
@@ -61,7 +77,7 @@ def test_neighbours_are_the_nearest_and_drawn_pixel_by_pixel(tmp_path, drawn, wi
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 8), (3, 64, 64)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 8), (3, 64, 64), (4, 8, 8)])
 def test_few_images_make_a_picture_as_well(tmp_path, shape):
     images = torch.randint(0, 256, (1, *shape), dtype=torch.uint8)
     figures.write_neighbours(images, images, tmp_path / "n.png")

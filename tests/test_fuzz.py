@@ -404,8 +404,8 @@ def test_a_hostile_run_is_resumed_or_gets_one_line(stopped, emptied, data):
         ({"_target_": "gan_cli.data.idx.mnist", "size": 160}, [1, 8, 8], "has images of 8x8, and yet dataset.size=160"),
         ({"_target_": "gan_cli.data.idx.mnist", "size": 160}, [2], "has images of 2, and yet dataset.size=160"),
         ({"_target_": "gan_cli.data.idx.mnist", "size": 160}, [1, 160, 160], "the saved weights don't fit"),
-        ({"_target_": "gan_cli.data.idx.mnist"}, [1500, 8, 8], "they should be (1 or 3 channels"),
-        ({"_target_": "gan_cli.data.idx.mnist"}, None, "they should be (1 or 3 channels"),
+        ({"_target_": "gan_cli.data.idx.mnist"}, [1500, 8, 8], "they should be (1, 3 or 4 channels"),
+        ({"_target_": "gan_cli.data.idx.mnist"}, None, "they should be (1, 3 or 4 channels"),
     ],
 )
 def test_a_stranger_s_data_is_not_loaded_for_networks_that_are_not_in_the_file(

@@ -7,10 +7,10 @@ from PIL import Image
 from torch import nn
 
 from gan_cli import sampling
-from gan_cli.commands.sample import write_npz
 from gan_cli.networks import conv
 from gan_cli.noise import Noise
 from gan_cli.pictures import animation, grids
+from gan_cli.pictures.output import write_npz
 
 
 @pytest.fixture(scope="module")

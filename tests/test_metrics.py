@@ -7,7 +7,7 @@ import torch
 
 from gan_cli.data.idx import mnist
 from gan_cli.metrics.classifier import WEIGHTS, load_classifier
-from gan_cli.metrics.extractor import extractor_for
+from gan_cli.metrics.extractor import digit_extractor
 from gan_cli.metrics.frechet import frechet_distance
 
 
@@ -36,4 +36,4 @@ def test_the_shipped_classifier_is_accurate_and_small():
         predicted = torch.cat([load_classifier()(batch / 255).argmax(1) for batch in test.images.split(1000)])
     assert (predicted == test.labels).double().mean() >= 0.994
     assert WEIGHTS.stat().st_size <= 2_000_000
-    assert extractor_for((1, 28, 28), torch.device("cpu")).features(test.images[:3]).shape == (3, 128)
+    assert digit_extractor(torch.device("cpu")).features(test.images[:3]).shape == (3, 128)

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from gan_cli.data import resized
 from gan_cli.data.idx import STACKS, stacked_mnist
 from gan_cli.metrics import distances, quality
-from gan_cli.metrics.extractor import extractor_for
+from gan_cli.metrics.extractor import digit_extractor, extractor_for
 from gan_cli.metrics.inception_score import inception_score
 from gan_cli.metrics.kid import kernel_distance, squared_mmd
 from gan_cli.metrics.memorisation import copying
@@ -222,7 +222,7 @@ def test_each_channel_of_a_stack_is_named_as_a_digit():
     stacks = stacked_mnist(split="test", n=100)
     extractor = extractor_for((3, 28, 28), torch.device("cpu"), stacks.class_names)
     features = extractor.features(stacks.images)
-    one = extractor_for((1, 28, 28), torch.device("cpu"))
+    one = digit_extractor(torch.device("cpu"))
     of_channels = [one.features(stacks.images[:, [c]]) for c in range(3)]
     torch.testing.assert_close(features, torch.cat(of_channels, dim=1))
     r, g, b = (one.classify(of_channel) for of_channel in of_channels)

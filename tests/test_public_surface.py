@@ -47,8 +47,24 @@ def test_the_keys_of_the_commands():
             "freeze_d",
             "trust",
         ],
-        "sample": ["ckpt", "n", "out", "figure", "seed", "weights", "batch_size", "labels", "device", "root", "trust"],
-        "eval": ["ckpt", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
+        "sample": [
+            "ckpt",
+            "n",
+            "out",
+            "figure",
+            "scale",
+            "latents",
+            "frames",
+            "seed",
+            "weights",
+            "batch_size",
+            "labels",
+            "device",
+            "root",
+            "trust",
+        ],
+        "eval": ["ckpt", "real", "fake", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
+        "report": ["run"],
     }
 
 
@@ -72,5 +88,6 @@ def test_the_verbs_and_their_keywords():
     assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
         ["prior", "z_dim"], ["function", "interval", "clip"], ["half_life", "ramp"], ["device", "bf16", "compile"],
     ]  # fmt: skip
-    assert [f.name for f in dataclasses.fields(Dataset)] == ["images", "labels", "class_names", "fingerprint"]
+    fields = [f.name for f in dataclasses.fields(Dataset)]
+    assert fields == ["images", "labels", "class_names", "description", "fingerprint"]
     assert [f.name for f in dataclasses.fields(Points)] == ["points", "mixture"]

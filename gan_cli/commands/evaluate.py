@@ -1,8 +1,10 @@
-"""``gan-eval``: measures a checkpoint's samples with published metrics, and records the origin of each number."""
+"""``gan-eval``: measures samples with published metrics, and records the origin of each number."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,34 +13,46 @@ from tqdm import tqdm
 
 from gan_cli import __version__, files, sampling
 from gan_cli.config.saved import SavedRun, Splits, open_run
+from gan_cli.data import Points
 from gan_cli.errors import UserError
-from gan_cli.metrics import parzen
-from gan_cli.metrics.catalogue import FAMILIES
-from gan_cli.metrics.measurement import FEWEST, Data, Measurement
-from gan_cli.metrics.suite import measure
+from gan_cli.metrics import parzen, points, suite
+from gan_cli.metrics.measurement import FEWEST, Data, Measurement, Pair
+from gan_cli.metrics.pair import read_pair
 from gan_cli.rundir import layout
 from gan_cli.training import device as devices
 
 
 def run(config: Mapping[str, Any]) -> str:
-    """Measure a checkpoint as ``config`` says and write ``eval.json``. Return the report, a table.
+    """Measure a checkpoint, or two sets of images, as ``config`` says. Write ``eval.json``; return the report, a table.
 
     Metrics that do not apply to the data are skipped, with a line that gives the reason. UserError if none applies.
     """
-    saved = open_run(config["ckpt"], config["trust"])
-    measured, skipped, rows = measurements(saved, config)
-    step, path = saved.checkpoint.progress.step, layout.run_folder(saved.path) / "eval.json"
-    files.write_atomic(path, (json.dumps(rows, indent=1) + "\n").encode())
-    title = f"step {step:,}, {config['weights']} weights, seed {config['seed']}"
-    warnings = [parzen.WARNING] if "parzen" in measured else []
-    return "\n".join([title, table(measured), *(f"skipped {line}" for line in skipped), *warnings, f"also in {path}"])
+    if config["real"] is None:
+        saved = open_run(config["ckpt"], config["trust"])
+        found = measurements(saved, config)
+        path = layout.run_folder(saved.path) / "eval.json"
+        title = f"step {saved.checkpoint.progress.step:,}, {config['weights']} weights, seed {config['seed']}"
+    else:
+        found, title = _of_pair(config)
+        path = _free(Path("eval.json"))
+    files.write_atomic(path, (json.dumps(found.rows, indent=1) + "\n").encode())
+    notes = [*found.notes, *([parzen.WARNING] if "parzen" in found.numbers else [])]
+    skipped = [f"skipped {line}" for line in found.skipped]
+    return "\n".join([title, table(found.numbers), *skipped, *notes, f"also in {path}"])
+
+
+def _free(path: Path) -> Path:
+    """``path``, or ``eval-2.json``, ``eval-3.json``, … so that nothing is overwritten."""
+    others = (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2))
+    return next(free for free in itertools.chain([path], others) if not free.exists())
 
 
 class Measured(NamedTuple):
-    """The numbers by name, a line for each reason why metrics were skipped, and the rows of ``eval.json``."""
+    """The numbers by name, a line for each reason why metrics were skipped, other lines, the rows of ``eval.json``."""
 
     numbers: dict[str, Measurement]
     skipped: list[str]
+    notes: list[str]
     rows: dict[str, dict[str, Any]]
 
 
@@ -46,25 +60,68 @@ def measurements(saved: SavedRun, config: Mapping[str, Any]) -> Measured:
     """Apply the metrics of ``config`` to a run's samples. UserError if no metric applies."""
     device = devices.device(config["device"])
     generator = saved.generator(config["weights"]).to(device)
+    facts = {
+        "n_held_out": None,
+        "seed": config["seed"],
+        "precision": "float32",
+        "weights": config["weights"],
+        "step": saved.checkpoint.progress.step,
+        "checkpoint": saved.path.name,
+    }
+    if len(saved.image_shape) == 1:
+        return _of_points(saved, generator, config, facts)
     splits = _compared(saved.splits(config["root"]))
     labels = _labels(saved, splits, config)
     data = Data(
         *splits, lambda: _draw(saved, generator, labels, config), config["n"], config["seed"], device,
         config["batch_size"], labels,
     )  # fmt: skip
-    measured, skipped = measure(data, _names(config["metrics"]))
-    if not measured:
-        raise UserError(f"nothing to measure: {'; '.join(skipped)}")
+    measured, skipped = suite.measure(data, suite.METRICS, _names(config["metrics"], suite.METRICS))
+    facts["n_held_out"] = min(config["n"], len(splits.test)) if splits.test else None
+    return _recorded(measured, skipped, data.notes, facts)
+
+
+def _of_points(saved: SavedRun, generator: nn.Module, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Measured:
+    """The measurements of a run on points."""
+    found = saved.dataset(config["root"])
+    assert isinstance(found, Points)  # by the shape that dataset() has checked
+    data = points.PointData(
+        found, generator, saved.discriminator(), saved.noise, config["n"], config["seed"], config["batch_size"]
+    )
+    names = _names(config["metrics"], points.METRICS)
+    return _recorded(*suite.measure(data, points.METRICS, names), [], facts)
+
+
+def _of_pair(config: Mapping[str, Any]) -> tuple[Measured, str]:
+    """The measurements of two sets of images, and a line that says what was compared."""
+    device = devices.device(config["device"])
+    real, fake = read_pair(config["real"], config["fake"])
+    data = Pair(real, fake, config["n"], config["seed"], device, config["batch_size"])
+    measured, skipped = suite.measure(data, suite.METRICS, _names(config["metrics"], suite.METRICS))
+    channels, height, width = real.image_shape
     facts = {
-        "n_held_out": min(config["n"], len(splits.test)) if splits.test else None,
         "seed": config["seed"],
         "precision": "float32",
-        "weights": config["weights"],
-        "step": saved.checkpoint.progress.step,
-        "checkpoint": saved.path.name,
-        "gan_cli": __version__,
+        "real": config["real"],
+        "fake": config["fake"],
+        "image_shape": [channels, height, width],
     }
-    return Measured(measured, skipped, {name: _provenance(found) | facts for name, found in measured.items()})
+    taken = f"{data.n:,} of {len(fake):,}" if data.n < len(fake) else f"{len(fake):,}"
+    title = (
+        f"{len(real):,} real images ({config['real']}), {taken} fake ({config['fake']}), at {height}x{width} in "
+        f"{'grey' if channels == 1 else 'colour'}, seed {config['seed']}"
+    )
+    return _recorded(measured, skipped, data.notes, facts), title
+
+
+def _recorded(
+    measured: dict[str, Measurement], skipped: list[str], notes: list[str], facts: Mapping[str, Any]
+) -> Measured:
+    """The measurements with their rows of ``eval.json``. UserError if there are none."""
+    if not measured:
+        raise UserError(f"nothing to measure: {'; '.join(skipped)}")
+    facts = {**facts, "gan_cli": __version__}
+    return Measured(measured, skipped, notes, {name: _provenance(found) | facts for name, found in measured.items()})
 
 
 def _compared(splits: Splits) -> Splits:
@@ -94,17 +151,17 @@ def _draw(saved: SavedRun, generator: nn.Module, labels: Tensor | None, config: 
     return torch.cat(blocks)
 
 
-def _names(metrics: str | Sequence[str] | None) -> list[str]:
-    """The requested metrics, each once. ``all`` or nothing means all metrics."""
+def _names(metrics: str | Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:
+    """The requested metrics, each once. ``all`` or nothing means all that are ``known`` for such data."""
     words = [metrics] if isinstance(metrics, str) else metrics or ["all"]
-    return list(FAMILIES) if "all" in words else list(dict.fromkeys(words))
+    return list(known) if "all" in words else list(dict.fromkeys(words))
 
 
 def _provenance(found: Measurement) -> dict[str, Any]:
     """A measurement as in ``eval.json``: the number and its origin."""
-    row = {f.name: getattr(found, f.name) for f in dataclasses.fields(found) if f.name not in ("extractor", "details")}
-    extractor = found.extractor
-    row["extractor"] = extractor.name if extractor else "pixels"
+    plain = [f.name for f in dataclasses.fields(found) if f.name not in ("extractor", "details", "space")]
+    row, extractor = {name: getattr(found, name) for name in plain}, found.extractor
+    row["extractor"] = extractor.name if extractor else found.space
     row["extractor_sha256"] = extractor.sha256 if extractor else None
     return {**row, **found.details}
 
@@ -121,12 +178,13 @@ def table(measured: Mapping[str, Measurement]) -> str:
 
 
 def _measured_with(found: Measurement) -> str:
-    space = found.extractor.name if found.extractor else "pixels"
-    real = f"{found.n_real:,} {found.split} / " if found.n_real else ""
+    space = found.extractor.name if found.extractor else found.space
+    numbers = [f"{found.n_real:,} {found.split}"] if found.n_real else []
+    numbers += [f"{found.n_fake:,} samples"] if found.n_fake else []
     details = [f"{name} {_shown(value)}" for name, value in found.details.items() if name != "error_is"]
     if "error_is" in found.details:
         details.append(f"±: {found.details['error_is']}")
-    return ", ".join([f"{space}: {real}{found.n_fake:,} samples", *details])
+    return ", ".join([": ".join([space, " / ".join(numbers)]) if numbers else space, *details])
 
 
 def _number(value: float) -> str:

@@ -15,9 +15,10 @@ from gan_cli.config.resume import resumed, settled
 from gan_cli.config.saved import SavedRun, open_run
 from gan_cli.config.trust import to_be_trusted
 from gan_cli.errors import UserError
+from gan_cli.metrics.catalogue import FIRST_SCORES
 from gan_cli.pictures.animation import write_run_animation
 from gan_cli.pictures.curves import write_curves
-from gan_cli.rundir import checkpoint, layout
+from gan_cli.rundir import checkpoint, layout, status
 from gan_cli.rundir.branch import branched
 from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.rundir.records import read_metrics
@@ -30,8 +31,10 @@ from gan_cli.training.run import Run
 log = logging.getLogger(__name__)
 
 
-def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:
-    """Train as ``config`` (plain data, resolved) says and write ``run_dir``.
+def run(
+    config: dict[str, Any], overridden: Sequence[str], run_dir: Path, record: status.Record | None = None
+) -> Outcome:
+    """Train as ``config`` (plain data, resolved) says and write ``run_dir``. ``record`` writes its ``status.json``.
 
     ``overridden`` names the keys that the command line set. On a resume their values must equal the run's, except for
     the keys that may change (:data:`gan_cli.config.resume.MAY_CHANGE`). Paths are absolute, or relative to this
@@ -43,31 +46,46 @@ def run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Out
     with layout.locked(run_dir):
         layout.refuse_overwriting(run_dir, config["resume"], sweep=False)  # another run may have used the folder since
         files.remove_leftovers(run_dir, run_dir / "samples", run_dir / "checkpoints")
-        return _run(settled(config), overridden, run_dir)
+        return _run(settled(config), overridden, run_dir, record or status.Record(run_dir))
 
 
-def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path) -> Outcome:
+def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, record: status.Record) -> Outcome:
     saved, elsewhere = _to_resume(config, run_dir), layout.file_to_resume(config["resume"])
     if saved:
         config = {**resumed(config, saved, overridden), **({"run_dir": config["run_dir"]} if elsewhere else {})}
         progress = saved.checkpoint.progress
         if more := _what_to_raise(progress.step, progress.seconds, config):
-            return _already_done(saved, config, run_dir, more)
+            return _already_done(saved, config, run_dir, more, record)
         if elsewhere:
             saved = SavedRun(branched(saved.checkpoint, run_dir), saved.trust)
     parts = assemble(config, saved)
     for line in parts.notes:
         log.warning(line)
     checkpoint.save_config(run_dir, parts.config)
+    record.begin(parts.state.step)
     compute = parts.compute
     tell(f"on {described(compute.device, compute.bf16, compute.compile, parts.state.batches.resident)}")
+    if parts.found:
+        tell(parts.found)
     gc.enable()  # paused by the command while it starts
     outcome = execute(parts, run_dir, saved.checkpoint if saved else None)
     step = min(outcome.step, next((int(path.stem) for path in layout.in_order(run_dir / "checkpoints")), 0))
     if step < outcome.step:  # the run was stopped while the disk refused files
         log.warning("step %s is lost: saved is only what came up to step %s", f"{outcome.step:,}", f"{step:,}")
-    _say_goodbye(step, run_dir, _what_to_raise(step, outcome.seconds, config), to_be_trusted(parts.config))
+    more = _what_to_raise(step, outcome.seconds, config)
+    record.end(step, complete=more is not None)
+    _say_goodbye(step, run_dir, more, to_be_trusted(parts.config))
     return outcome
+
+
+def objective(run_dir: Path, scored: bool) -> float | None:
+    """The value of a run for a sweeper: the last first score if the run is ``scored``, else V(D, G); None without one.
+
+    A lower score is better.
+    """
+    names = FIRST_SCORES if scored else ("value",)
+    found = [row[name] for row in read_metrics(run_dir) for name in names if name in row]
+    return found[-1] if found else None
 
 
 def execute(parts: Assembled, run_dir: Path, resume: Checkpoint | None) -> Outcome:
@@ -97,7 +115,9 @@ def _to_resume(config: Mapping[str, Any], run_dir: Path) -> SavedRun | None:
     return open_run(layout.file_to_resume(config["resume"]) or run_dir, config["trust"])
 
 
-def _already_done(saved: SavedRun, config: Mapping[str, Any], run_dir: Path, more: str) -> Outcome:
+def _already_done(
+    saved: SavedRun, config: Mapping[str, Any], run_dir: Path, more: str, record: status.Record
+) -> Outcome:
     """The outcome of a complete run, for ``resume=auto`` when a finished command is typed again."""
     if config["resume"] != "auto":
         where = layout.file_to_resume(config["resume"]) or run_dir
@@ -105,6 +125,7 @@ def _already_done(saved: SavedRun, config: Mapping[str, Any], run_dir: Path, mor
     write_curves(run_dir)  # missing if the run was killed right after its last checkpoint
     write_run_animation(run_dir)
     progress = saved.checkpoint.progress
+    record.end(progress.step, complete=True)
     _say_goodbye(progress.step, run_dir, more, to_be_trusted(saved.checkpoint.config))
     return Outcome(progress.step, progress.seconds, (read_metrics(run_dir) or [{}])[-1], None)
 

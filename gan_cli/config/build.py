@@ -38,7 +38,7 @@ class Assembled(NamedTuple):
     """A run that is ready to start.
 
     ``draw`` makes the picture of a step. ``evaluate`` computes the current scores. Each checkpoint saves ``config``.
-    ``notes`` are the lines to show before the run starts.
+    ``notes`` are the lines to show before the run starts. ``found`` says what was found in the user's own data.
     """
 
     state: State
@@ -51,6 +51,7 @@ class Assembled(NamedTuple):
     sinks: Mapping[str, Sink]
     config: Mapping[str, Any]
     notes: Sequence[str]
+    found: str = ""
 
 
 def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assembled:
@@ -103,6 +104,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
             **origin(parent, saved),
         },
         notes=[*inherited, *unsound(config, discriminator)],
+        found=data.description if isinstance(data, Dataset) else "",
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_cli.config.targets import instantiated, target_of
-from gan_cli.data import LARGEST_SIZE, Dataset, Points
+from gan_cli.data import LARGEST_SIZE, Dataset, NoSplit, Points
 from gan_cli.errors import UserError
 
 
@@ -20,35 +20,40 @@ def training_data(node: Mapping[str, Any]) -> Dataset | Points:
 
 
 def held_out(node: Mapping[str, Any]) -> Dataset | None:
-    """The test split of images; None if the dataset's function has no parameter ``split``."""
-    if "split" not in inspect.signature(target_of(node, "dataset")).parameters:
-        return None
-    return _images({**node, "split": "test"})
+    """The test split of images; None if there is none."""
+    return _images(node, "test") if "split" in _parameters(node) else None
 
 
 def validation(node: Mapping[str, Any]) -> Dataset | None:
-    """The training images that ``limit`` excludes from training; None without a limit."""
-    return None if node.get("limit") is None else _images({**node, "split": "validation"})
+    """The training images that ``limit`` excludes from training, or a folder's own validation images; or None."""
+    return _images(node, "validation") if node.get("limit") is not None or "holdout" in _parameters(node) else None
 
 
-def _images(node: Mapping[str, Any]) -> Dataset:
-    """A dataset of images. UserError for points."""
-    found = training_data(node)
+def _parameters(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(target_of(node, "dataset")).parameters
+
+
+def _images(node: Mapping[str, Any], split: str) -> Dataset | None:
+    """A split of images; None if the data have no such split. UserError for points."""
+    try:
+        found = training_data({**node, "split": split})
+    except NoSplit:
+        return None
     if not isinstance(found, Dataset):
         raise UserError(f"dataset: {node['_target_']} gives points where images are needed")
     return found
 
 
 def image_shape(shape: Any, source: object) -> tuple[int, ...]:
-    """``shape`` as (C, H, W), grey or RGB with sides within the limit, or as (d,) for points.
+    """``shape`` as (C, H, W), grey, RGB or RGBA with sides within the limit, or as (d,) for points.
 
     Any other shape raises a UserError that names ``source``.
     """
     sides = tuple(shape) if isinstance(shape, Sequence) else ()
     in_range = all(type(n) is int and 0 < n <= LARGEST_SIZE for n in sides)
-    if not in_range or not (len(sides) == 1 or (len(sides) == 3 and sides[0] in (1, 3))):
+    if not in_range or not (len(sides) == 1 or (len(sides) == 3 and sides[0] in (1, 3, 4))):
         raise UserError(
-            f"{source} has images of shape {shape}: they should be (1 or 3 channels, height, width), "
+            f"{source} has images of shape {shape}: they should be (1, 3 or 4 channels, height, width), "
             f"at most {LARGEST_SIZE} pixels a side"
         )
     return sides

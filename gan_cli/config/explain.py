@@ -14,6 +14,17 @@ from omegaconf.errors import OmegaConfBaseException
 from gan_cli.config.schema import COMMANDS
 from gan_cli.errors import UserError, did_you_mean
 
+# What other trainers call a key of gan-train, and what to write here.
+SLIPS = {
+    "lr": "optimizer.lr=…", "learning_rate": "optimizer.lr=…", "betas": "optimizer.betas=[…,…]",
+    "epochs": "steps=…, where an epoch is (images / batch_size) steps", "num_epochs": "steps=…",
+    "iterations": "steps=…",
+    "z_dim": "net.z_dim=…", "latent_dim": "net.z_dim=…", "nz": "net.z_dim=…", "size": "dataset.size=…",
+    "image_size": "dataset.size=…", "img_size": "dataset.size=…", "root": "dataset=folder dataset.root=…",
+    "data": "dataset=folder dataset.root=…", "dataroot": "dataset=folder dataset.root=…", "outdir": "run_dir=…",
+    "output": "run_dir=…", "gpu": "device=cuda", "gpus": "device=cuda", "gamma": "penalty.gamma=…",
+}  # fmt: skip
+
 
 def config_groups() -> list[str]:
     """The shipped config groups: dataset, net, net/generator, …"""
@@ -94,6 +105,8 @@ def _explain_composition(error: BaseException, command: str) -> str:
 
 def _unknown_key(name: str, parent: Any, command: str) -> str:
     prefix, _, last = name.rpartition(".")
+    if command == "train" and name in SLIPS:
+        return f"no key {name!r}: write {SLIPS[name]}"
     if "/" in name or not prefix:
         fields = [f.name for f in dataclasses.fields(COMMANDS[command])]
         groups = [*config_groups(), "experiment"] if command == "train" else []

@@ -29,6 +29,8 @@ BEFORE: Mapping[str, Any] = {
     "init": None,
     "freeze_d": 0,
 }
+# Defaults of the dataset ``folder`` for options that older checkpoints lack.
+FOLDER_BEFORE: Mapping[str, Any] = {"fit": "crop", "range": "auto", "labels": None, "holdout": None}
 
 
 def settled(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,6 +54,8 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
             f"{saved.path} says nothing of its {missing[0]}; if it was made from Python, go on there: "
             "gan_cli.train(…, resume=True)"
         )
+    if was["dataset"].get("_target_") == "gan_cli.data.folder.folder":
+        was["dataset"] = {**FOLDER_BEFORE, **was["dataset"]}
     merged = {name: was.get(name, BEFORE.get(name, value)) for name, value in config.items()}
     if isinstance(merged["dataset"], Mapping) and any(key.startswith(("dataset", "experiment")) for key in overridden):
         merged["dataset"] = _moved(merged["dataset"], config["dataset"])

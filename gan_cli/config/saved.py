@@ -121,10 +121,7 @@ class SavedRun:
         """The training images and the held-out images. UserError for points."""
         train = self.dataset(root)
         if not isinstance(train, Dataset):
-            raise UserError(
-                f"{self.path} was trained on points, and this is for images; gan-train eval_every=100 scores points as "
-                "it trains"
-            )
+            raise UserError(f"{self.path} was trained on points, and this is for images")
         node = self._dataset(root)
         return Splits(train, validation(node), held_out(node))
 
@@ -140,7 +137,7 @@ class SavedRun:
         """
         shape, size = self.image_shape, config["dataset"].get("size")
         shipped = config["dataset"].get("_target_") in shipped_targets("dataset")
-        if shipped and size is not None and shape[1:] != (size, size):
+        if shipped and size is not None and list(shape[1:]) != (size if isinstance(size, list) else [size, size]):
             sides = "x".join(map(str, shape[1:] or shape))
             raise UserError(f"{self.path} has images of {sides}, and yet dataset.size={size}")
         return (
@@ -170,7 +167,7 @@ class SavedRun:
         known, now = self.checkpoint.config.get("fingerprint"), data.fingerprint
         if None not in (known, now) and known != now:
             raise UserError(
-                "the data has changed: its files have other names, sizes or contents than when the run began; put it "
+                "the data has changed: its files have other names or contents than when the run began; put it "
                 "back as it was"
             )
 

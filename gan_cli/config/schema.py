@@ -98,16 +98,21 @@ class SampleConfig:
 
     ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
     n: int = key(64, "how many images", at_least=1, at_most=10_000_000)
-    out: str | None = key(None, "FILE.png: a figure; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png")
+    out: str | None = key(
+        None, "FILE.png: a figure, of n=1 the image; FILE.npz: uint8 NHWC; else a folder of PNGs. null: sample.png"
+    )
     figure: str = key(
         "grid",
-        "grid; neighbours: and the nearest training images; interpolation: n on paths in z",
+        "grid; neighbours: and the nearest training images; interpolation: on paths in z, out=x.gif|webp|mp4: a loop",
         choices=("grid", "neighbours", "interpolation"),
     )
-    seed: int = key(0, "of the noise", at_least=0, at_most=2**63 - 1)
+    scale: int = key(1, "enlarges images in grids, PNGs of their own and animations", at_least=1, at_most=64)
+    latents: int = key(8, "of an animation: latents that its loop leads through", at_least=2, at_most=1000)
+    frames: int = key(25, "of an animation: frames from one latent to the next, 25 a second", at_least=1, at_most=1000)
+    seed: Any = key(0, "of the noise; [1,2,3] or 0-63: one image for each seed, whatever n is")
     weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
     batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1, at_most=65_536)
-    labels: Any = key(None, "of a conditional generator: [3,5], a row of images each; each or null: all classes")
+    labels: Any = key(None, "of a conditional generator: [3,5], [cat,dog], a row of images each; each or null: all")
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
     root: str | None = key(None, "where figure=neighbours finds the data, if no longer where the run found them")
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
@@ -117,7 +122,9 @@ class SampleConfig:
 class EvalConfig:
     """``gan-eval``."""
 
-    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    ckpt: str | None = key(None, "a run folder or a checkpoint file")
+    real: str | None = key(None, "in place of ckpt: a folder of real images, compared with fake")
+    fake: str | None = key(None, "in place of ckpt: a folder of images, or FILE.npz of gan-sample")
     metrics: Any = key("all", "all that apply, or some: [frechet,parzen]; listed above", choices=("all", *FAMILIES))
     n: int = key(10_000, "how many samples", at_least=16, at_most=1_000_000)
     seed: int = key(0, "of the noise, of subsets and splits", at_least=0, at_most=2**63 - 1)
@@ -128,7 +135,16 @@ class EvalConfig:
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
 
 
-COMMANDS: dict[str, type] = {"train": TrainConfig, "sample": SampleConfig, "eval": EvalConfig}
+@dataclass
+class ReportConfig:
+    """``gan-report``."""
+
+    run: str = field(default=MISSING, metadata={"help": "the folder of a sweep, or of one run"})
+
+
+COMMANDS: dict[str, type] = {
+    "train": TrainConfig, "sample": SampleConfig, "eval": EvalConfig, "report": ReportConfig,
+}  # fmt: skip
 
 
 def register() -> None:

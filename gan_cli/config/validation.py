@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from gan_cli.config.schema import COMMANDS, TrainConfig
+from gan_cli.config.selection import seeds
 from gan_cli.errors import UserError, did_you_mean
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -15,6 +16,10 @@ DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 def validate(config: DictConfig, command: str) -> None:
     """Check the values' ranges. The UserError names the first key out of range, and the range."""
     _validate(config, COMMANDS[command], "")
+    if command == "sample":
+        seeds(OmegaConf.to_container(config)["seed"])  # type: ignore[call-overload, index]
+    if command == "eval":
+        _check_what_is_measured(config)
     if command == "train":
         check_resume(config)
         for f in dataclasses.fields(TrainConfig):
@@ -37,6 +42,17 @@ def checked(config: dict[str, Any], command: str) -> dict[str, Any]:
     merged = OmegaConf.merge(OmegaConf.structured(COMMANDS[command]), config)
     validate(merged, command)  # type: ignore[arg-type]
     return OmegaConf.to_container(merged, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def _check_what_is_measured(config: DictConfig) -> None:
+    """gan-eval measures either a run or two sets of images."""
+    sets = [name for name in ("real", "fake") if config[name] is not None]
+    if sets and config.ckpt is not None:
+        raise UserError(f"ckpt= measures a run, real= and fake= compare two sets of images: leave {sets[0]} out")
+    if len(sets) == 1:
+        raise UserError("two sets of images are compared: real=FOLDER fake=FOLDER, or fake=FILE.npz")
+    if not sets and config.ckpt is None:
+        raise UserError("ckpt is needed: ckpt=PATH, a run folder or a checkpoint file; or real=FOLDER fake=FOLDER")
 
 
 def _validate(config: DictConfig, node: type, prefix: str) -> None:

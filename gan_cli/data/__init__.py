@@ -14,19 +14,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from gan_cli.errors import UserError
+
 LARGEST_SIZE = 4096  # pixels per side
+
+
+class NoSplit(UserError):
+    """A dataset has no images of the requested split."""
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Images ``[N, C, H, W]`` uint8, their labels ``[N]`` int64 in ``[0, classes)`` or None, and the class names.
 
-    ``fingerprint`` is a digest of the files, for example of :mod:`gan_cli.data.fingerprint`: a resumed run compares it.
+    ``description`` says in one line what was found, for data that gan-cli does not know. ``fingerprint`` is a digest of
+    the files, as of :mod:`gan_cli.data.fingerprint`: a resumed run compares it.
     """
 
     images: Tensor
     labels: Tensor | None = None
     class_names: tuple[str, ...] = ()
+    description: str = ""
     fingerprint: str | None = None
 
     def __post_init__(self) -> None:

@@ -1,146 +1,312 @@
-"""A folder of the user's images: any tree, any sizes, any modes."""
+"""The user's images: a folder of any tree, any sizes, any modes, a zip file, several of them, or an .npz file."""
 
 import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from gan_cli.data import LARGEST_SIZE, Dataset
-from gan_cli.data.cache import images_of
-from gan_cli.data.fingerprint import of_paths
-from gan_cli.errors import UserError, printable
+from gan_cli.data import Dataset, NoSplit, cache, decode, labelling, sources
+from gan_cli.data.cache import Decoded, images_of
+from gan_cli.data.decode import Target, Unreadable
+from gan_cli.data.fingerprint import fingerprint
+from gan_cli.data.sources import File
+from gan_cli.errors import UserError, one_line, printable
 
 log = logging.getLogger(__name__)
 
-DECODER = 1  # raise it when the functions below decode a file to different pixels: then caches are made anew
-
-# Pillow chooses a reader by a file's first bytes, not by its suffix. Some of its readers are dangerous (EPS runs
-# Ghostscript), so only these formats are allowed. TGA has no signature and comes last.
-WANTED = ("BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP", "AVIF", "TGA")
-SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in WANTED}
-FORMATS = [name for name in WANTED if name in Image.OPEN]  # not every Pillow has AVIF; the JPEG reader also reads MPO
+DARK = 64  # of 255; a folder whose brightest value is below it is nearly black
 
 
-def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """``image`` in mode L (1 channel) or RGB (3): 16-bit values are scaled to 8 bits, transparency becomes white."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        # Pillow's own conversion clips values at 255: a 16-bit image turns white, a float image in [0, 1] black.
-        values = np.asarray(image).astype(np.float64)
-        full = 1 if image.mode == "F" and values.max() <= 1 else 65535 if image.mode != "F" else 255
-        image = Image.fromarray((values * 255 / full).round().clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if channels == 1 else "RGB")
+class Loaded(NamedTuple):
+    """Images uint8 ``[N, C, H, W]`` and, of each, its name, its label or None, and a digest of its content."""
+
+    images: Tensor
+    names: Sequence[str]
+    labels: Mapping[str, str] | None
+    digests: Tensor
+    passed_over: Sequence[str]
+    note: str
 
 
-def read_image(path: Path, size: int, channels: int) -> np.ndarray:
-    """One image file -> uint8 ``[channels, size, size]``: upright, resized by its shorter side, centre-cropped."""
-    with Image.open(path, formats=FORMATS) as image:
-        image.draft(
-            "RGB" if channels == 3 else "L", (size, size)
-        )  # a JPEG decodes at 1/2, 1/4 or 1/8 if that is large enough
-        upright = ImageOps.exif_transpose(image)
-        square = ImageOps.fit(to_channels(upright, channels), (size, size), Image.Resampling.BICUBIC)
-    return np.ascontiguousarray(np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1))
+def folder(
+    root: str | Sequence[str] | None,
+    size: int | Sequence[int] = 64,
+    channels: int = 3,
+    fit: str = "crop",
+    range: int | str | Sequence[float] = "auto",
+    labels: str | None = None,
+    holdout: float | None = None,
+    split: str = "train",
+) -> Dataset:
+    """Every image below ``root``, uint8, with 1 (grey), 3 (RGB) or 4 (RGB and transparency) ``channels``.
 
+    ``root`` is a folder, a zip file, a list of these, which are read as one, or an ``.npz`` file as gan-sample writes
+    it. ``size`` is the side of the images, or (height, width). ``fit`` says how images of another shape get it: crop
+    the longer side, stretch, or pad with black. ``range`` is that of pixels with more than 8 bits: auto finds it over
+    the whole folder; 8, 12, 16 (bits); or (lowest, highest).
 
-def image_files(top: Path) -> Iterator[Path]:
-    """Files below ``top`` with an image's suffix, but not in hidden folders, nor in run folders of gan-train.
+    Files are sorted by name. Folders named train, val, valid, validation or test are splits; ``split`` chooses one.
+    ``holdout`` sets this share of the training images aside as the split test, by their content. Classes are the labels
+    of the file ``labels`` or of a ``dataset.json`` beside the images, else the folders in a split. The dataset's
+    ``description`` counts what was found and whatever was passed over.
 
-    Symbolic links to folders are followed, but no folder is visited twice.
+    Files are decoded once, into a file of the cache folder, which is mapped into memory. UserError if ``root`` holds no
+    readable image. NoSplit if it holds no image of ``split``.
     """
-    visited = set()
-    for here, folders, names in os.walk(top, followlinks=True):
-        status = os.stat(here)
-        identity = status.st_dev, status.st_ino
-        if identity in visited or ("checkpoints" in folders and "config.yaml" in names):
-            folders.clear()
-            continue
-        visited.add(identity)
-        # Sorted, so that a folder with two paths is always found by the same path.
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in names if os.path.splitext(name)[1].lower() in SUFFIXES)
+    target = _target(size, channels, fit, range)
+    if holdout is not None and not (isinstance(holdout, int | float) and 0 < holdout < 1):
+        raise UserError(f"dataset.holdout={holdout} should be a share between 0 and 1, as in 0.1")
+    roots = _roots(root)
+    if len(roots) == 1 and roots[0].suffix.lower() == ".npz":
+        loaded = _of_array(roots[0], target)
+    else:
+        loaded = _of_files(roots, target, range, labels)
+    return _split(loaded, holdout, split)
 
 
-def _try_read(path: Path, size: int, channels: int) -> np.ndarray | None:
-    """:func:`read_image`, or None for a file that isn't a whole image."""
+def _target(size: object, channels: object, fit: object, range: object) -> Target:
+    height, width = decode.asked_size(size)
+    if channels not in decode.MODES or isinstance(channels, bool):
+        raise UserError(f"dataset.channels={channels}: choose 1 (grey), 3 (colour) or 4 (colour and transparency)")
+    if fit not in decode.FITS:
+        raise UserError(f"dataset.fit={fit}: choose from {', '.join(decode.FITS)}")
+    target, bounds = Target(int(channels), height, width, str(fit)), decode.asked_range(range)
+    return replace(target, whole=bounds, floating=bounds, explicit=True) if bounds else target
+
+
+def _roots(root: object) -> list[Path]:
+    """The absolute paths of ``root``. UserError for a path that is neither a folder nor a file of a known kind."""
+    given = [root] if isinstance(root, str) else list(root) if isinstance(root, list | tuple) else []
+    if not given or not all(isinstance(one, str) for one in given):
+        raise UserError("dataset=folder needs dataset.root=PATH, a folder of images, a .zip file or an .npz file")
+    paths = [Path(os.path.abspath(os.path.expanduser(one))) for one in given]  # it accepts unknown user names
+    for one, path in zip(given, paths, strict=True):
+        kinds = (".zip", ".npz") if len(paths) == 1 else (".zip",)
+        if not path.is_dir() and not (path.is_file() and path.suffix.lower() in kinds):
+            raise UserError(
+                f"dataset.root={one} is not a folder, nor a {' or '.join(kinds)} file; give what holds your images"
+            )
+    return paths
+
+
+def _of_files(roots: Sequence[Path], target: Target, range: object, labels_file: str | None) -> Loaded:
+    """The images of folders and zip files."""
+    formats = decode.formats()
+    suffixes = decode.SUFFIXES | (decode.HEIC if "HEIF" in formats else frozenset())
+    metadata = {labelling.DATASET_JSON, os.path.basename(labels_file or "")}
+    found = sources.find(roots, suffixes, metadata)
+    where = ", ".join(map(str, roots))
+    if not found.files:
+        raise UserError(f"no image files below {where}; it may be the wrong folder" + _told(_counted(found.others)))
+    digest = hashlib.sha256(f"{decode.DECODER} {formats} {target} {range}".encode())
+    for file in found.files:
+        digest.update(os.fsencode(file.name) + f"\0{file.stamp}\0".encode())
+    # One cache entry for each folder and kind of images: a changed folder replaces its old entry.
+    kind = hashlib.sha256("\0".join([*map(str, roots), target.fit, str(range)]).encode("utf-8", "surrogateescape"))
+    name = f"{kind.hexdigest()[:16]}-{target.height}x{target.width}x{target.channels}"
+    read, note = _reader(target, formats), ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large images and damaged EXIF: what is not read is counted here
+        arguments = (target.channels, target.height, target.width), name, digest.hexdigest(), roots
+        try:
+            images = images_of(found.files, read, *arguments, note)
+        except _Deep:
+            read, note = _surveyed(found.files, target, formats)
+            images = images_of(found.files, read, *arguments, note)
+    passed_over = [*_counted(found.others), *_reasons(images.unreadable)]
+    if len(images.images) == 0:
+        raise UserError(f"none of the {len(found.files)} image files below {where} can be read" + _told(passed_over))
+    if int(images.peaks.max()) < DARK and not target.explicit:
+        peak = int(images.peaks.max())
+        log.warning(
+            "no image has a value above %d of 255: they are nearly black; dataset.range=[0,%d] makes it white",
+            peak, max(1, peak),
+        )  # fmt: skip
+    return Loaded(
+        images.images, [file.name for file in images.files], _labels(labels_file, roots), images.digests, passed_over,
+        images.note,
+    )  # fmt: skip
+
+
+class _Deep(BaseException):
+    """The range of deep pixels must be known first. A BaseException: no reader of damaged files may catch it."""
+
+
+def _reader(target: Target, formats: Sequence[str], surveyed: bool = False) -> cache.Read:
+    def read(file: File) -> Decoded:
+        content = file.content()
+        with decode.opened(content, formats) as image:
+            if not (surveyed or target.explicit) and decode.is_deep(image):
+                raise _Deep
+            return Decoded(read_image(image, target), hashlib.sha256(content).digest()[:8])
+
+    return read
+
+
+read_image = decode.pixels  # replaced by tests
+
+
+def _surveyed(files: Sequence[File], target: Target, formats: Sequence[str]) -> tuple[cache.Read, str]:
+    """A reader that knows the range of the deep pixels of all ``files``, and a note of the range."""
+    values: dict[str, list[tuple[float, float]]] = {}
+    for file in files:
+        try:
+            with decode.opened(file.content(), formats) as image:
+                if decode.is_deep(image):
+                    kind, low, high = decode.extremes(image)
+                    values.setdefault(kind, []).append((low, high))
+        except Unreadable:
+            continue  # counted when it is decoded
+    ranges = {kind: decode.found_range(kind, found) for kind, found in values.items()}
+    shown = ", ".join(f"{low:g} to {high:g}" for low, high in ranges.values())
+    whole, floating = ranges.get("whole", target.whole), ranges.get("floating", target.floating)
+    known = replace(target, whole=whole, floating=floating)
+    return _reader(known, formats, surveyed=True), f"deep pixels from {shown}" if shown else ""
+
+
+def _labels(file: str | None, roots: Sequence[Path]) -> Mapping[str, str] | None:
+    """The labels by name: from ``file``, on disk or in a root, or from a root's ``dataset.json``. None without any."""
+    if file is not None:
+        if (content := _content(Path(os.path.abspath(os.path.expanduser(file))))) is None:
+            content = next((one for root in roots if (one := _content(root, file)) is not None), None)
+        if content is None:
+            raise UserError(
+                f"dataset.labels={file} is not there; give a CSV or JSON file, or its name below dataset.root"
+            )
+        return labelling.read_labels(content, file)
+    found: dict[str, str] = {}
+    for root in roots:
+        if (content := _content(root, labelling.DATASET_JSON)) is not None:
+            found |= labelling.read_labels(content, labelling.DATASET_JSON)
+    return found or None
+
+
+def _content(path: Path, name: str = "") -> bytes | None:
+    """The bytes of the file at ``path``, or of ``name`` in the folder or zip file there; None if it is missing."""
+    files = sources.entries(path) if name and path.is_file() else {}
     try:
-        return read_image(path, size, channels) if path.is_file() else None  # opening a FIFO would wait for ever
-    except Exception:  # a damaged file can make Pillow raise anything: struct.error, TypeError, …
+        return files[name].read() if files else (path / name).read_bytes()
+    except (OSError, KeyError):
         return None
 
 
-def _key(paths: list[Path]) -> str:
-    """A digest of everything that decides the decoded images: the files' paths, sizes and times, and the decoder."""
-    digest = hashlib.sha256(f"{DECODER} {FORMATS}".encode())
-    for path in paths:
-        try:
-            status = os.stat(path)
-            stamp = f"{status.st_size} {status.st_mtime_ns}"
-        except OSError:  # a link to nowhere
-            stamp = ""
-        digest.update(os.fsencode(path) + f"\0{stamp}\0".encode())
-    return digest.hexdigest()
-
-
-def folder(root: str | None, size: int = 64, channels: int = 3) -> Dataset:
-    """Every image file below ``root``, at ``size`` x ``size`` with 1 (grey) or 3 (RGB) ``channels``, uint8.
-
-    Files are sorted by path. If every file lies in a subfolder and there are two subfolders or more, the subfolders are
-    the classes. Files are decoded once, into a file of the cache folder, which is mapped into memory. They are decoded
-    again when a file is changed, added or removed. One warning counts and names unreadable files. UserError if ``root``
-    is not a folder or contains no readable image.
-    """
-    if size < 1:
-        raise UserError(f"dataset.size={size} is too small: at least 1")
-    if size > LARGEST_SIZE:
-        raise UserError(f"dataset.size={size} is too large: at most {LARGEST_SIZE}")
-    if channels not in (1, 3):
-        raise UserError(f"dataset.channels={channels}: choose 1 (grey) or 3 (colour)")
-    if root is None:
-        raise UserError("dataset=folder needs dataset.root=PATH, a folder of images")
-    top = Path(os.path.abspath(os.path.expanduser(root)))  # unlike Path.expanduser, it accepts unknown user names
-    if not top.is_dir():
-        raise UserError(f"dataset.root={root} is not a folder; give the folder that holds your images")
-    paths = sorted(image_files(top))
-    if not paths:
-        raise UserError(f"no image files below {top}; it may be the wrong folder")
-    # One cache entry for each folder and shape: a changed folder replaces its old entry.
-    name = f"{hashlib.sha256(os.fsencode(top)).hexdigest()[:16]}-{size}x{size}x{channels}"
-    with warnings.catch_warnings():
-        # Up to twice its limit of pixels, Pillow only warns; here the warning becomes an error. Filters apply to the
-        # whole process, so they are set here and not in the threads.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        images, unreadable = images_of(
-            paths, lambda path: _try_read(path, size, channels), (channels, size, size), name, _key(paths)
+def _of_array(path: Path, target: Target) -> Loaded:
+    """The images of an ``.npz`` file: key ``images``, uint8, NHWC or NCHW, and perhaps ``labels``."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            array, given = file["images"], file["labels"] if "labels" in file.files else None
+    except Exception as error:  # a damaged or foreign file raises many kinds
+        raise UserError(
+            f"{path} holds no array named images ({one_line(error)}); gan-sample out=FILE.npz writes such files"
+        ) from error
+    sound = array.dtype == np.uint8 and array.ndim == 4 and len(array) > 0
+    if not sound or not {1, 3, 4} & {array.shape[1], array.shape[3]}:
+        raise UserError(
+            f"{path}: images should be uint8 [N, H, W, C] or [N, C, H, W], not {array.dtype} {list(array.shape)}"
         )
-    if len(images) == 0:
-        raise UserError(f"none of the {len(paths)} image files below {top} can be read")
-    if unreadable:
-        names = ", ".join(printable(str(path.relative_to(top))) for path in unreadable[:5])
-        more = ", …" if len(unreadable) > 5 else ""
-        log.warning(
-            "skipped %d of %d files that are no readable images: %s%s", len(unreadable), len(paths), names, more
-        )
-    skipped = set(unreadable)
-    kept = [path for path in paths if path not in skipped]
-    return replace(_labelled(images, [path.relative_to(top) for path in kept]), fingerprint=of_paths(top, kept))
+    if array.shape[3] not in (1, 3, 4):
+        array = array.transpose(0, 2, 3, 1)
+    if given is not None and given.shape != (len(array),):
+        raise UserError(f"{path}: labels should be [{len(array)}], one for each image, not {list(given.shape)}")
+    pictures = (Image.fromarray(one[:, :, 0] if one.shape[2] == 1 else one) for one in array)
+    images = torch.from_numpy(np.stack([decode.pixels(picture, target) for picture in pictures]))
+    digests = [np.frombuffer(hashlib.sha256(one.tobytes()).digest()[:8], np.uint8) for one in array]
+    names = [f"{i:08d}" for i in np.arange(len(array))]
+    of = None if given is None else {name: str(label) for name, label in zip(names, given.tolist(), strict=True)}
+    return Loaded(images, names, of, torch.from_numpy(np.stack(digests)), [], "")
 
 
-def _labelled(images: Tensor, paths: list[Path]) -> Dataset:
-    """``images`` with the top folders of their ``paths`` as classes, if every path has one and there are at least 2."""
-    folders = [path.parts[0] if len(path.parts) > 1 else "" for path in paths]
-    names = sorted(set(folders))
-    if "" in names or len(names) < 2:
-        return Dataset(images)
-    number = {name: i for i, name in enumerate(names)}
-    return Dataset(images, torch.tensor([number[folder] for folder in folders]), tuple(map(printable, names)))
+def _split(loaded: Loaded, holdout: float | None, wanted: str) -> Dataset:
+    """The split ``wanted`` of the images, with their classes and the description of them all."""
+    paths = labelling.unwrapped([tuple(name.split("/")) for name in loaded.names])
+    split = labelling.split_of(paths)
+    if holdout is not None and "test" not in split:
+        # The first 4 bytes of a digest are a uniform number: the same image is on the same side at every start.
+        share = loaded.digests[:, :4].long() @ torch.tensor([2**24, 2**16, 2**8, 1]) / 2**32
+        aside = (share < holdout).tolist()
+        split = ["test" if s == "train" and out else s for s, out in zip(split, aside, strict=True)]
+    classes = _classes(loaded, paths, split)
+    pairs = list(zip(split, classes, strict=True))
+    names = labelling.in_order([c for s, c in pairs if s == "train" and c is not None])
+    number = {name: i for i, name in enumerate(names)} if len(names) > 1 else {}
+    count = Counter(s for s, c in pairs if not number or c in number)
+    passed_over = [*loaded.passed_over]
+    if outside := split.count(None):
+        passed_over.append(f"{outside:,} outside train, val and test")
+    if unlabelled := len(pairs) - outside - sum(n for s, n in count.items() if s is not None):
+        passed_over.append(f"{unlabelled:,} of no class")
+    if not count[wanted]:
+        raise NoSplit(f"no {wanted} images below dataset.root" + _told(passed_over))
+    keep = torch.tensor([s == wanted and (not number or c in number) for s, c in pairs])
+    ids = torch.tensor([number[c] for s, c in pairs if s == wanted and c in number]) if number else None
+    dataset = Dataset(loaded.images if keep.all() else loaded.images[keep], ids, tuple(map(printable, number)))
+    digests = loaded.digests[keep]
+    held = {name: count[name] for name in ("validation", "test") if name != wanted}
+    twice = len(digests) - len(digests.unique(dim=0))
+    known = fingerprint(compress(loaded.names, keep.tolist()), digests)
+    line = _description(dataset, held, twice, passed_over, loaded.note)
+    return replace(dataset, description=line, fingerprint=known)
+
+
+def _classes(loaded: Loaded, paths: Sequence[tuple[str, ...]], split: Sequence[str | None]) -> list[str | None]:
+    """The class of each image, or None: by its label, else by the folder in its split."""
+    if loaded.labels is not None:
+        return [loaded.labels.get(name) for name in loaded.names]
+    train = labelling.class_of(
+        labelling.unwrapped([path for path, s in zip(paths, split, strict=True) if s == "train"])
+    )
+    if train is None:
+        return [None] * len(paths)
+    known, rest = set(train), iter(train)
+    # Other splits may lack some classes, so that a class looks like a folder that wraps the others.
+    return [
+        next(rest) if s == "train" else next((part for part in path[:-1] if part in known), None)
+        for path, s in zip(paths, split, strict=True)
+    ]
+
+
+def _description(dataset: Dataset, held: Mapping[str, int], twice: int, passed_over: Sequence[str], note: str) -> str:
+    """What was found, in one line."""
+    _, height, width = dataset.image_shape
+    line = f"{len(dataset):,} images of {width}x{height}"
+    if dataset.labels is not None:
+        counts = torch.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
+        shown = [f"{name} {n:,}" for name, n in zip(dataset.class_names, counts, strict=True)]
+        line += f" in {len(shown):,} classes ({_few(shown, 12)})"
+    line += "".join(f"; held out: {n:,} for {name}" for name, n in held.items() if n)
+    line += f"; {twice:,} exact duplicates" if twice else ""
+    return line + (f"; {note}" if note else "") + _told(passed_over)
+
+
+def _told(passed_over: Sequence[str]) -> str:
+    return f"; passed over: {', '.join(passed_over)}" if passed_over else ""
+
+
+def _few(words: Sequence[str], most: int) -> str:
+    return ", ".join(words if len(words) <= most else [*words[:most], "…"])
+
+
+def _counted(others: Counter[str]) -> list[str]:
+    """``6 .heic, 2 .txt``: the files that are no images, by suffix, the most frequent first."""
+    frequent = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    rows = [f"{n:,} {printable(kind)}" for kind, n in frequent]
+    return rows if len(rows) <= 6 else [*rows[:5], f"{sum(n for _, n in frequent[5:]):,} of other kinds"]
+
+
+def _reasons(unreadable: Mapping[File, str]) -> list[str]:
+    """``2 cut off (a.jpg, b.png)``: the unreadable files by their reason."""
+    by_reason: dict[str, list[str]] = {}
+    for file, reason in unreadable.items():
+        by_reason.setdefault(reason, []).append(printable(file.name))
+    return [f"{len(names):,} {reason} ({_few(names, 5)})" for reason, names in by_reason.items()]

@@ -60,8 +60,8 @@ def read_idx_pair(root: Path, split: str, class_names: tuple[str, ...], size: in
     images, labels = read_idx(find("images-idx3")), read_idx(find("labels-idx1"))
     if images.dim() != 3 or labels.shape != images.shape[:1]:
         raise UserError(f"{root}: {list(images.shape)} images and {list(labels.shape)} labels don't belong together")
-    found = of_tensors(images=images, labels=labels)
-    return Dataset(resized(images.unsqueeze(1), size), labels.long(), class_names, found)
+    found = of_tensors(images, labels)
+    return Dataset(resized(images.unsqueeze(1), size), labels.long(), class_names, fingerprint=found)
 
 
 def mnist(root: str | None = None, split: str = "train", size: int | None = None, limit: int | None = None) -> Dataset:
@@ -92,7 +92,7 @@ def stacked_mnist(root: str | None = None, split: str = "train", size: int | Non
     digits = mnist(root, split, size)
     which = torch.randint(len(digits), (n, 3), generator=torch.Generator().manual_seed(0))
     labels = (torch.as_tensor(digits.labels)[which] * torch.tensor([100, 10, 1])).sum(dim=1)
-    return Dataset(digits.images[:, 0][which], labels, STACKS, digits.fingerprint)
+    return Dataset(digits.images[:, 0][which], labels, STACKS, fingerprint=digits.fingerprint)
 
 
 def fashion_mnist(root: str | None = None, split: str = "train", size: int | None = None) -> Dataset:

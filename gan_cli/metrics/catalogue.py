@@ -12,7 +12,8 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "precision_recall": ("precision", "recall"),
     "density_coverage": ("density", "coverage"),
     "inception_score": ("inception_score",),
-    "modes": ("classes_hit", "class_kl"),
+    "modes": ("classes_hit", "class_kl", "missed", "modes", "high_quality"),
+    "jsd": ("jsd", "d_error"),
     "label_accuracy": ("label_accuracy",),
     "parzen": ("parzen",),
     "c2st": ("c2st_accuracy",),
@@ -33,6 +34,9 @@ SCORES: Mapping[str, str | None] = {
     "modes": "modes {:.0f}",
     "high_quality": "high quality {:.1%}",
 }
+
+# The scores that come first in an evaluation: a lower one is better. best.safetensors and a sweeper go by them.
+FIRST_SCORES = ("missed", "frechet", "class_kl", "jsd")
 
 # The terms of this package's games, and how each is shown; None for a term that is only in the files.
 TERMS: Mapping[str, str | None] = {

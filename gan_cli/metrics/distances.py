@@ -22,17 +22,26 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
         yield torch.addmm(norms, rows, b.T, alpha=-2).add_(rows.square().sum(dim=1, keepdim=True)).clamp_(min=0)
 
 
-def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def nearest(a: Tensor, b: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """For each point of a ``[N, D]``: the distance to the nearest point of b ``[M, D]``, and its index; both ``[N]``.
 
-    Of several equally near points the first counts. Bytes are converted to float32, b in parts.
+    Of several equally near points the first counts. Bytes are converted to float32, b in parts. If the points of a are
+    themselves points of b, ``own`` ``[N]`` are their indices there, which then don't count.
     """
     queries = a if a.is_floating_point() else a.float()
     best = queries.new_full((len(a),), torch.inf)
     which = torch.zeros(len(a), dtype=torch.int64, device=a.device)
     for start in range(0, len(b), 8192):
         part = b[start : start + 8192].to(queries.dtype)
-        found = [block.min(dim=1) for block in squared_distances(queries, part)]
+        found = []
+        row = 0
+        for block in squared_distances(queries, part):
+            if own is not None:
+                column = own[row : row + len(block)] - start
+                inside = ((column >= 0) & (column < len(part))).nonzero()[:, 0]
+                block[inside, column[inside]] = torch.inf
+            row += len(block)
+            found.append(block.min(dim=1))
         values = torch.cat([f.values for f in found])
         closer = values < best
         which[closer] = torch.cat([f.indices for f in found])[closer] + start

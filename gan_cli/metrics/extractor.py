@@ -1,6 +1,7 @@
 """Feature extractors: networks whose features and class predictions the metrics compare."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,22 @@ from tqdm import tqdm
 from gan_cli.data import resized
 from gan_cli.data.idx import STACKS
 from gan_cli.metrics import classifier, inception
+from gan_cli.sampling import over_white
+
+DIGITS = tuple("0123456789")  # the class names of MNIST
+MOST_PIXELS = 1024  # numbers of an image whose pixels stand in for features: covariances grow with their square
 
 
 @dataclass(frozen=True)
 class Extractor:
     """A network that maps uint8 images to features ``[N, F]``, and features to class logits ``[N, C]`` if it can.
 
-    ``name`` and ``sha256`` (of the file of weights) identify it: numbers from two extractors are not comparable.
+    ``name`` and ``sha256`` (of the file of weights; None for pixels) identify it: numbers from two extractors are not
+    comparable. Transparent images are judged over white.
     """
 
     name: str
-    sha256: str
+    sha256: str | None
     embed: Callable[[Tensor], Tensor]
     classify: Callable[[Tensor], Tensor] | None = None
 
@@ -34,7 +40,7 @@ class Extractor:
         """
         hidden = None if what else True  # None: hidden only where standard error is no terminal
         batches = tqdm(images.split(batch_size), f"features of {what}", leave=False, disable=hidden)
-        return torch.cat([self.embed(batch).cpu() for batch in batches])
+        return torch.cat([self.embed(over_white(batch)).cpu() for batch in batches])
 
     @torch.inference_mode()
     def labels(self, images: Tensor) -> Tensor:
@@ -46,19 +52,42 @@ class Extractor:
 def extractor_for(
     image_shape: tuple[int, int, int], device: torch.device, class_names: Sequence[str] = ()
 ) -> Extractor:
-    """The extractor for images of this shape: the digit classifier (at 28x28) for grey, Inception for colour.
+    """The extractor for images of this shape: the digit classifier (at 28x28) for digits, Inception for all others.
 
-    If ``class_names`` are those of stacked digits, the digit classifier judges each channel. UserError if Inception
-    isn't installed or its weights can't be downloaded.
+    The ``class_names`` say what the images are: grey digits, or stacked digits, whose channels are judged one by one.
+    UserError if Inception isn't installed or its weights can't be downloaded.
     """
-    if image_shape[0] == 1 or tuple(class_names) == STACKS:
-        return _of_digits(device)
+    if are_digits(image_shape, class_names):
+        return digit_extractor(device)
     network, weights = inception.load_inception()
     network = network.to(device)
-    return Extractor("Inception-v3", _sha256(weights), lambda images: network(images.to(device))[0])
+
+    def embed(images: Tensor) -> Tensor:
+        return network(images.expand(-1, 3, -1, -1).contiguous().to(device))[0]  # grey: three equal channels
+
+    return Extractor("Inception-v3", _sha256(weights), embed)
 
 
-def _of_digits(device: torch.device) -> Extractor:
+def are_digits(image_shape: Sequence[int], class_names: Sequence[str]) -> bool:
+    """Whether images of this shape and these classes are digits, or stacks of digits. Other grey images are not."""
+    return tuple(class_names) == STACKS or (image_shape[0] == 1 and tuple(class_names) == DIGITS)
+
+
+def pixel_extractor(image_shape: Sequence[int]) -> Extractor:
+    """Pixels in [0, 1] in place of features. Images of more than :data:`MOST_PIXELS` numbers are shrunk first."""
+    channels, height, width = image_shape
+    side = math.isqrt(MOST_PIXELS // min(channels, 3))
+    if max(height, width) <= side:
+        return Extractor("pixels", None, unit_pixels)
+    return Extractor(f"pixels at {side}x{side}", None, lambda images: unit_pixels(resized(images, side)))
+
+
+def unit_pixels(images: Tensor) -> Tensor:
+    """uint8 images ``[N, C, H, W]`` as float32 rows ``[N, C * H * W]`` in [0, 1]; transparent ones over white."""
+    return over_white(images).flatten(1).float() / 255
+
+
+def digit_extractor(device: torch.device) -> Extractor:
     """The digit classifier on each channel: all channels' features concatenated, and logits of all combinations.
 
     The logit of (r, g, b), at ``100 r + 10 g + b``, is the sum of the three digits' logits. The probability of a

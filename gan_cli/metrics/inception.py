@@ -1,4 +1,4 @@
-"""Inception-v3 features for colour images, through torch-fidelity. It is optional: ``pip install gan-cli[fid]``."""
+"""Inception-v3 features, through torch-fidelity. It is optional: ``pip install gan-cli[fid]``."""
 
 import pickle
 from pathlib import Path
@@ -22,7 +22,9 @@ def load_inception() -> tuple[nn.Module, Path]:
     try:
         from torch_fidelity import feature_extractor_inceptionv3 as fidelity
     except ImportError as error:
-        raise UserError("colour images are judged by Inception features: pip install 'gan-cli[fid]'") from error
+        raise UserError(
+            "images other than digits are judged by Inception's features: pip install 'gan-cli[fid]'"
+        ) from error
     path = cache_folder() / Path(fidelity.URL_INCEPTION_V3).name
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,18 @@
-"""The input of gan-eval's metrics, and their output: a number with its origin."""
+"""The input of gan-eval's metrics on images, and their output: a number with its origin."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from gan_cli.data import Dataset
 from gan_cli.errors import UserError
-from gan_cli.metrics.extractor import Extractor, extractor_for
+from gan_cli.metrics.extractor import Extractor, extractor_for, pixel_extractor
+from gan_cli.metrics.memorisation import copying, copying_of, identical
+from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
 
 FEWEST = 16  # least number of real and of generated images: neighbours, subsets and halves need several
 
@@ -23,8 +25,8 @@ class Inapplicable(UserError):
 class Measurement:
     """A measured ``value``, how it was measured, and ``real_data``: the value for real data in place of the samples.
 
-    ``n_real`` images of ``split`` were compared with ``n_fake`` samples, by the extractor's features, or by pixels if
-    there is no extractor.
+    ``n_real`` images of ``split`` were compared with ``n_fake`` samples, by the extractor's features, or in ``space``
+    if there is no extractor.
     """
 
     value: float
@@ -35,6 +37,7 @@ class Measurement:
     error: float | None = None
     real_data: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    space: str = "pixels"
 
 
 class Data:
@@ -42,9 +45,13 @@ class Data:
 
     ``train`` is all the training data. ``validation`` is the part that a limit kept out of the training data. ``fresh``
     is n of the held-out images (all, if there are fewer). ``fake`` is the n samples. ``labels`` are the classes given
-    to a conditional generator. An attribute raises Inapplicable if its held-out data, its extractor or a classifier of
-    the classes is missing.
+    to a conditional generator. An attribute raises Inapplicable if its held-out data or a classifier of the classes is
+    missing. ``notes`` has a line if pixels stand in for features.
     """
+
+    kind: ClassVar[str] = "images"
+    split: ClassVar[str] = "train"  # the name of ``train``
+    fresh_split: ClassVar[str] = "test"
 
     def __init__(
         self,
@@ -60,6 +67,7 @@ class Data:
     ) -> None:
         self.train, self.validation, self.n, self.seed, self.labels = train, validation, n, seed, labels
         self._held_out, self._draw, self._device, self._batch_size = held_out, draw, device, batch_size
+        self.notes: list[str] = []
 
     @property
     def held_out(self) -> Dataset:
@@ -76,17 +84,26 @@ class Data:
         return self._some(self.held_out.images)
 
     @cached_property
-    def _extractor(self) -> Extractor | Inapplicable:
-        try:
-            return extractor_for(self.train.image_shape, self._device, self.train.class_names)
-        except UserError as error:
-            return Inapplicable(str(error))  # cached, so that a failed download is not repeated for every metric
-
-    @property
     def extractor(self) -> Extractor:
-        if isinstance(self._extractor, Inapplicable):
-            raise self._extractor
-        return self._extractor
+        """The extractor for such images; if it is unavailable, or does not know their classes, their pixels."""
+        try:
+            found = extractor_for(self.train.image_shape, self._device, self.train.class_names)
+            self._check_that_it_knows(found)
+            return found
+        except UserError as error:
+            pixels = pixel_extractor(self.train.image_shape)
+            self.notes.append(f"{error}; here images are compared in {pixels.name}")
+            return pixels
+
+    def _check_that_it_knows(self, found: Extractor) -> None:
+        """UserError if a classifier names under 90% of the data right: KMNIST has MNIST's class names as well."""
+        if found.classify is None or self.train.labels is None:
+            return
+        asked = some(len(self.train), 1000, self.seed)
+        named = found.labels(self.train.images[asked]).cpu()
+        right = (named == self.train.labels[asked]).double().mean().item()
+        if right < 0.9:
+            raise UserError(f"the {found.name} names only {right:.0%} of the training images right")
 
     @cached_property
     def train_features(self) -> Tensor:
@@ -107,22 +124,20 @@ class Data:
 
     @cached_property
     def classify(self) -> Callable[[Tensor], Tensor]:
-        """Features -> class logits. Inapplicable unless the classifier is right on 90% of the training data."""
+        """Features -> class logits. Inapplicable without a classifier that knows the data's classes."""
         if self.extractor.classify is None or self.train.labels is None:
             raise Inapplicable("needs labelled data, and a classifier for them")
-        classify = torch.inference_mode()(self.extractor.classify)
-        right = (classify(self.train_features).argmax(dim=1) == self.train.labels).double().mean().item()
-        if right < 0.9:
-            raise Inapplicable(f"the {self.extractor.name} names only {right:.0%} of the training images right")
-        return classify
+        return torch.inference_mode()(self.extractor.classify)
 
-    def compared(self) -> tuple[Tensor, Tensor, Extractor | None]:
-        """Equally many held-out and generated rows for a two-sample test: features, or pixels without an extractor."""
+    def compared(self) -> tuple[Tensor, Tensor]:
+        """Features of equally many held-out and generated images, for a two-sample test."""
         m = min(len(self.fresh), self.n)
-        try:
-            return self.fresh_features[:m], self.fake_features[:m], self.extractor
-        except Inapplicable:
-            return unit_pixels(self.fresh[:m]), unit_pixels(self.fake[:m]), None
+        return self.fresh_features[:m], self.fake_features[:m]
+
+    def copying(self) -> tuple[float, Mapping[str, Any]]:
+        """The score of memorisation, and details."""
+        fresh = self.fresh.flatten(1)  # first: without held-out data no sample is drawn
+        return copying(self.train.images.flatten(1), fresh, self.fake.flatten(1)), {}
 
     def with_real(self, measure: Callable[[Tensor], Any]) -> tuple[Any, Any]:
         """``measure`` of the samples' features and of the held-out data's; the latter is None without held-out data."""
@@ -130,14 +145,55 @@ class Data:
 
     def against_train(self, value: float, **more: Any) -> Measurement:
         """A number by features of all training images and of the samples; ``more`` overrides single fields."""
-        about = {"n_fake": self.n, "n_real": len(self.train), "split": "train", "extractor": self.extractor}
+        about = {"n_fake": self.n, "n_real": len(self.train), "split": self.split, "extractor": self.extractor}
         return Measurement(value, **{**about, **more})
 
     def _some(self, rows: Tensor) -> Tensor:
-        rng = torch.Generator().manual_seed(self.seed)
-        return rows[torch.randperm(len(rows), generator=rng)[: self.n]]
+        return rows[some(len(rows), self.n, self.seed)]
 
 
-def unit_pixels(pictures: Tensor) -> Tensor:
-    """uint8 images ``[N, C, H, W]`` as float32 rows ``[N, C * H * W]`` in [0, 1]."""
-    return pictures.flatten(1).float() / 255
+class Pair(Data):
+    """Two sets of images, ``real`` and ``fake``, of no run: the real images take the place of held-out data as well.
+
+    n of the fake images are compared; all, if there are fewer.
+    """
+
+    split = fresh_split = "real"
+
+    def __init__(self, real: Dataset, fake: Tensor, n: int, seed: int, device: torch.device, batch_size: int) -> None:
+        chosen = fake[some(len(fake), n, seed)] if len(fake) > n else fake
+        super().__init__(real, None, None, lambda: chosen, len(chosen), seed, device, batch_size)
+
+    @cached_property
+    def fresh(self) -> Tensor:
+        return self._some(self.train.images)
+
+    @cached_property
+    def fresh_features(self) -> Tensor:
+        return self.some_train_features
+
+    def copying(self) -> tuple[float, Mapping[str, Any]]:
+        real, fake = self.train.images.flatten(1), self.fake.flatten(1)
+        value = copying_of(real, some(len(real), self.n, self.seed), fake)
+        return value, {"identical": identical(real, fake)}
+
+
+def some(total: int, n: int, seed: int) -> Tensor:
+    """n of ``total`` indices at random, without replacement; all, in random order, if there are fewer."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
+
+
+def measured_c2st(real: Tensor, fake: Tensor, seed: int, **about: Any) -> dict[str, Measurement]:
+    """The two-sample test by a classifier on rows ``[N, D]`` each; ``about`` are further fields."""
+    found = classifier_two_sample_test(real, fake, seed=seed)
+    details = {"null_interval": [0.5 - found.margin, 0.5 + found.margin], "p": found.p_value, "n_test": found.n_test}
+    return {"c2st_accuracy": Measurement(found.accuracy, len(fake), len(real), real_data=0.5, details=details, **about)}
+
+
+def measured_one_nn(real: Tensor, fake: Tensor, **about: Any) -> dict[str, Measurement]:
+    """The two-sample test by the nearest neighbour on rows ``[N, D]`` each; ``about`` are further fields."""
+    found = nearest_neighbour_test(real, fake)
+    details = {"of_real": found.real, "of_fake": found.fake}
+    return {
+        "one_nn_accuracy": Measurement(found.accuracy, len(fake), len(real), real_data=0.5, details=details, **about)
+    }

@@ -9,7 +9,7 @@ from gan_cli.data import Dataset, Mixture, Points
 from gan_cli.data.idx import STACKS
 from gan_cli.errors import UserError
 from gan_cli.metrics import theory
-from gan_cli.metrics.extractor import extractor_for
+from gan_cli.metrics.extractor import are_digits, digit_extractor, extractor_for, pixel_extractor
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.modes import class_shares, label_modes, modes
 from gan_cli.metrics.precision_recall import precision_recall
@@ -28,7 +28,7 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, noise: Noise, co
     if isinstance(dataset, Dataset) and dataset.class_names == STACKS:
         return stack_modes(dataset, noise, known)
     if isinstance(dataset, Dataset):
-        return digit_scores(dataset.images, noise, known)
+        return grey_scores(dataset.images, noise, known, are_digits(dataset.image_shape, dataset.class_names))
     if dataset.mixture is None:
         raise UserError("there is no score for points of no known mixture: leave eval_every out")
     if dataset.image_shape == (1,):
@@ -36,19 +36,19 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, noise: Noise, co
     return mode_counts(dataset.mixture, noise)
 
 
-def digit_scores(real: Tensor, noise: Noise, known: Tensor | None = None, n: int = 10_000) -> Evaluate:
-    """A function: generator -> ``frechet``, ``precision``, ``recall``, by the shipped digit classifier's 128 features.
+def grey_scores(
+    real: Tensor, noise: Noise, known: Tensor | None = None, digits: bool = True, n: int = 10_000
+) -> Evaluate:
+    """A function: generator -> ``frechet``, ``precision``, ``recall``, for grey images of 28x28.
 
-    ``real`` are all the images to compare with, uint8 ``[N, 1, 28, 28]``. Their features are computed once, here. The
-    ``n`` samples are those of seed 0. Precision and recall (k = 3) compare the samples with ``n`` real images. A
-    conditional generator gets labels drawn from ``known``. UserError for images of another shape, which the classifier
-    can't judge.
+    The features of ``digits`` are the shipped digit classifier's 128; of other images they are the pixels. ``real`` are
+    all the images to compare with, uint8 ``[N, 1, 28, 28]``. Their features are computed once, here. The ``n`` samples
+    are those of seed 0. Precision and recall (k = 3) compare the samples with ``n`` real images. A conditional
+    generator gets labels drawn from ``known``. UserError for images of another shape.
     """
     if tuple(real.shape[1:]) != (1, 28, 28):
-        raise UserError(
-            f"the digit classifier judges grey images of 28x28, not {list(real.shape[1:])}: leave eval_every out"
-        )
-    extractor = extractor_for((1, 28, 28), torch.device("cpu"))
+        raise UserError(f"the scores are for grey images of 28x28, not {list(real.shape[1:])}: leave eval_every out")
+    extractor = digit_extractor(torch.device("cpu")) if digits else pixel_extractor((1, 28, 28))
     real_features, z = extractor.features(real), latents(noise, n, seed=0)
     labels = None if known is None else labels_like(known, n, seed=0)
     some = real_features[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[:n]]
@@ -101,8 +101,12 @@ def mode_counts(mixture: Mixture, noise: Noise, n: int = 2500) -> Evaluate:
     z = latents(noise, n, seed=0)
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        points = generate_points(generator, z)
-        found, share = modes(points, mixture.means, mixture.stds[0].item())
-        return {"missed": len(mixture.means) - found + 1 - share, "modes": found, "high_quality": share}
+        return mode_scores(generate_points(generator, z), mixture)
 
     return evaluate
+
+
+def mode_scores(points: Tensor, mixture: Mixture) -> dict[str, float]:
+    """``missed``, ``modes`` and ``high_quality`` of ``points`` ``[N, d]``, as :func:`mode_counts` explains them."""
+    found, share = modes(points, mixture.means, mixture.stds[0].item())
+    return {"missed": len(mixture.means) - found + 1 - share, "modes": found, "high_quality": share}

@@ -1,23 +1,25 @@
-"""The suite of gan-eval: one function per family of metrics. Each maps the data to the numbers of its family.
+"""The suite of gan-eval on images: one function per family of metrics. Each maps the data to the numbers of its family.
 
-The functions have the names in :data:`gan_cli.metrics.catalogue.FAMILIES`.
+The functions have the names in :data:`gan_cli.metrics.catalogue.FAMILIES`. Those for points are in
+:mod:`gan_cli.metrics.points`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from gan_cli.metrics.catalogue import FAMILIES
+from gan_cli.metrics.extractor import unit_pixels
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.inception_score import inception_score as score_of
 from gan_cli.metrics.kid import kernel_distance
-from gan_cli.metrics.measurement import Data, Inapplicable, Measurement, unit_pixels
-from gan_cli.metrics.memorisation import copying
+from gan_cli.metrics.measurement import Data, Inapplicable, Measurement, measured_c2st, measured_one_nn
 from gan_cli.metrics.modes import class_shares, label_modes
 from gan_cli.metrics.parzen import parzen_window
+from gan_cli.metrics.points import PointData
 from gan_cli.metrics.precision_recall import density_coverage as density_coverage_by_neighbours
 from gan_cli.metrics.precision_recall import precision_recall as precision_recall_by_neighbours
-from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
 
 VALIDATION = 1000  # images on which Parzen's sigma is chosen
 
@@ -99,37 +101,29 @@ def parzen(data: Data) -> dict[str, Measurement]:
 
 
 def c2st(data: Data) -> dict[str, Measurement]:
-    real, fake, extractor = data.compared()
-    found = classifier_two_sample_test(real, fake, seed=data.seed)
-    details = {"null_interval": [0.5 - found.margin, 0.5 + found.margin], "p": found.p_value, "n_test": found.n_test}
-    return {
-        "c2st_accuracy": Measurement(
-            found.accuracy, len(fake), len(real), "test", extractor, real_data=0.5, details=details
-        )
-    }
+    return measured_c2st(*data.compared(), data.seed, split=data.fresh_split, extractor=data.extractor)
 
 
 def one_nn(data: Data) -> dict[str, Measurement]:
-    real, fake, extractor = data.compared()
-    found = nearest_neighbour_test(real, fake)
-    details = {"of_real": found.real, "of_fake": found.fake}
-    return {
-        "one_nn_accuracy": Measurement(
-            found.accuracy, len(fake), len(real), "test", extractor, real_data=0.5, details=details
-        )
-    }
+    return measured_one_nn(*data.compared(), split=data.fresh_split, extractor=data.extractor)
 
 
 def memorisation(data: Data) -> dict[str, Measurement]:
-    train, fresh = data.train.images.flatten(1), data.fresh.flatten(1)
-    value = copying(train, fresh, data.fake.flatten(1))
-    return {"copying": Measurement(value, data.n, len(train), "train", real_data=0.5)}
+    value, details = data.copying()
+    return {"copying": Measurement(value, data.n, len(data.train), data.split, real_data=0.5, details=details)}
 
 
-METRICS: dict[str, Callable[[Data], dict[str, Measurement]]] = {name: globals()[name] for name in FAMILIES}
+METRICS: dict[str, Callable[[Data], dict[str, Measurement]]] = {
+    name: globals()[name] for name in FAMILIES if name != "jsd"
+}
+
+# The input of a suite: images, or the points of gan_cli.metrics.points.
+Input = TypeVar("Input", Data, PointData)
 
 
-def measure(data: Data, names: Sequence[str]) -> tuple[dict[str, Measurement], list[str]]:
+def measure(
+    data: Input, metrics: Mapping[str, Callable[[Input], dict[str, Measurement]]], names: Sequence[str]
+) -> tuple[dict[str, Measurement], list[str]]:
     """The numbers of the metrics ``names``, and one line per reason for which metrics were skipped."""
     measured: dict[str, Measurement] = {}
     skipped: dict[str, list[str]] = {}
@@ -137,7 +131,9 @@ def measure(data: Data, names: Sequence[str]) -> tuple[dict[str, Measurement], l
     for name in bar:
         bar.set_description(name)
         try:
-            measured |= METRICS[name](data)
+            if name not in metrics:
+                raise Inapplicable(f"not measured on {data.kind}")
+            measured |= metrics[name](data)
         except Inapplicable as reason:
             skipped.setdefault(str(reason), []).append(name)
     return measured, [f"{', '.join(names)}: {reason}" for reason, names in skipped.items()]

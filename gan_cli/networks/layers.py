@@ -32,9 +32,14 @@ def divisible_sides(image_shape: Sequence[int], network: str) -> tuple[int, int,
     """``image_shape`` (C, H, W). ValueError, which names ``network``, unless 4 divides both sides and both are >= 8."""
     channels, height, width = sides(image_shape)
     if height % 4 or width % 4 or min(height, width) < 8:
-        size = max(8, -(-height // 4) * 4)
-        raise ValueError(f"{network} needs sides >= 8 divisible by 4, not {height}x{width}: add dataset.size={size}")
+        near = [max(8, -(-side // 4) * 4) for side in (height, width)]
+        raise ValueError(f"{network} needs sides >= 8 divisible by 4, not {height}x{width}: add {_size(*near)}")
     return channels, height, width
+
+
+def _size(height: int, width: int) -> str:
+    """What to type for images of this size."""
+    return f"dataset.size={height}" if height == width else f"dataset.size=[{height},{width}]"
 
 
 def halvings(height: int, width: int) -> int:
@@ -56,9 +61,11 @@ def pyramid(image_shape: Sequence[int], name: str) -> list[tuple[int, int]]:
         side = min(height, width)
         octave = max(8, 1 << (side.bit_length() - 1))  # 8, 16, 32, …: the sizes are 4 to 8 quarters of one
         size = next(octave * quarters // 4 for quarters in range(4, 9) if octave * quarters // 4 >= side)
+        step = 1 << (size.bit_length() - 3)  # what both sides must be multiples of
+        near = [size if one == side else -(-one // step) * step for one in (height, width)]
         raise ValueError(
             f"{name} needs sides that halve without a remainder until the shorter is 4 to 7, not {height}x{width}: "
-            f"add dataset.size={size}"
+            f"add {_size(*near)}"
         )
     return sizes
 

@@ -1,6 +1,7 @@
-"""Figures 2 and 3 of Goodfellow et al. 2014: samples beside their nearest training images, and latent paths."""
+"""Figures 2 and 3 of Goodfellow et al. 2014: samples beside their nearest training images, latent paths, loops."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from torch.nn.functional import pad
 
 from gan_cli.metrics.distances import nearest
 from gan_cli.metrics.extractor import Extractor
-from gan_cli.noise import linear_path, spherical_path
+from gan_cli.noise import closed_path, linear_path, spherical_path
 from gan_cli.pictures import canvas
-from gan_cli.pictures.grids import GAP, write_png
-from gan_cli.sampling import generate
+from gan_cli.pictures.grids import GAP, enlarged, write_png
+from gan_cli.sampling import generate, over_white
 
 PATH_STEPS = 8  # images from one latent to another
 HEAD, MARGIN, NARROWEST = 68, 12, 600  # pixels above and around the images of a figure; its least width
@@ -64,6 +65,21 @@ def write_interpolation(
     _write_panels(panels, ["t = 0", *[""] * (PATH_STEPS - 2), "t = 1"], "samples between two latents", path)
 
 
+def loop(
+    generator: nn.Module, latents: Tensor, steps: int, prior: str, classes: Sequence[int], batch_size: int
+) -> Iterator[Tensor]:
+    """The frames of a closed path through ``latents`` ``[K, z_dim]``: K * ``steps`` blocks, uint8 ``[P, C, H, W]``.
+
+    A frame has one image. For a conditional generator it has one image for each of the ``classes``, of the same latent.
+    """
+    path, panels = closed_path(latents, steps, prior), max(1, len(classes))
+    labels = torch.tensor(classes).repeat(len(path)) if classes else None
+    blocks = generate(generator, path.repeat_interleave(panels, dim=0), batch_size, labels=labels)
+    images = (image for block in blocks for image in block)
+    for _ in range(len(path)):
+        yield torch.stack(list(islice(images, panels)))
+
+
 def _write_panels(panels: Sequence[tuple[str, Tensor]], columns: Sequence[str], title: str, path: Path) -> None:
     """Write a PNG of panels of uint8 images ``[rows, columns, C, H, W]``, with title and column names above each panel.
 
@@ -92,8 +108,8 @@ def _write_panels(panels: Sequence[tuple[str, Tensor]], columns: Sequence[str], 
 
 def _tiled(rows: Tensor, factor: int) -> np.ndarray:
     """uint8 images ``[R, K, C, H, W]`` enlarged by ``factor``, with white gaps, as one RGB array."""
-    enlarged = rows.repeat_interleave(factor, dim=3).repeat_interleave(factor, dim=4)
-    padded = pad(enlarged, (0, GAP, 0, GAP), value=255)
+    opaque = over_white(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+    padded = pad(enlarged(opaque, factor), (0, GAP, 0, GAP), value=255)
     r, k, c, h, w = padded.shape
     whole = padded.permute(0, 3, 1, 4, 2).reshape(r * h, k * w, c)
     return whole.expand(-1, -1, 3).numpy()

@@ -11,9 +11,10 @@ from pathlib import Path
 from gan_cli.errors import UserError
 
 CONFIG, METRICS, CURVES, EVENTS = "config.yaml", "metrics.jsonl", "curves.png", "events.out.tfevents.gan-cli"
+STATUS = "status.json"
 LAST, BEST = "last.safetensors", "best.safetensors"
 OWN = (".lock", "samples", "checkpoints")  # in a stranger's folder these may be links
-EARLY = ("checkpoints", CONFIG, METRICS, EVENTS, "samples")  # made before the run has a checkpoint
+EARLY = ("checkpoints", CONFIG, METRICS, EVENTS, STATUS, "samples")  # made before the run has a checkpoint
 
 
 def numbered(folder: Path, step: int) -> Path:
@@ -100,7 +101,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     for name in OWN:
         if (run_dir / name).is_symlink():  # a link could lead out of a stranger's run folder
             raise UserError(f"{run_dir / name} is a link, which gan-train never makes: remove it")
-    lock = filelock.FileLock(run_dir / ".lock", timeout=0)
+    lock = filelock.FileLock(run_dir / ".lock", timeout=0.2)  # longer than at_work holds it
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -140,3 +141,17 @@ def remove(paths: Iterable[Path]) -> None:
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def at_work(run_dir: Path) -> bool:
+    """Whether a process holds the lock of ``run_dir``. A lock that can't be tried, another user's, counts as held."""
+    import filelock
+
+    path = run_dir / ".lock"
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except (filelock.Timeout, OSError):
+        return True

@@ -124,7 +124,7 @@ class Run:
         finished = step == plan.steps or (plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds)
         stopping = finished or self._stop.signum is not None
         intervals = (plan.log_every, plan.sample_every, plan.checkpoint_every, plan.eval_every)
-        due = any(step % every == 0 for every in intervals if every)
+        due = self._stop.save_signum is not None or any(step % every == 0 for every in intervals if every)
         if stopping or due or self.state.device.type == "cpu":  # on other devices a check waits for the device
             self._watch.check()
         if stopping or due:
@@ -141,6 +141,8 @@ class Run:
         self._writer.attempt(partial(self._write, finished, stopping, is_best), last=stopping)
         if self._writer.overdue:
             state.best = self._saved_best  # no file holds the new best
+        else:
+            self._stop.saved()
 
     def _scores(self, finished: bool) -> tuple[dict[str, float], bool]:
         """The scores, if an evaluation is due, and whether they are the best so far. A signal cancels it."""
@@ -174,7 +176,8 @@ class Run:
         if finished or step % plan.sample_every == 0:
             self._write_grid()
             self._records.flush()
-        if stopping or is_best or self._writer.overdue or step % plan.checkpoint_every == 0:
+        asked = stopping or self._stop.save_signum is not None
+        if asked or is_best or self._writer.overdue or step % plan.checkpoint_every == 0:
             self._save(is_best)
             if self._config and not (self.run_dir / layout.CONFIG).is_file():  # the folder was deleted
                 checkpoint.save_config(self.run_dir, self._config)
