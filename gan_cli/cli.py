@@ -24,8 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 from gan_cli import __version__
 from gan_cli.config import sweep
 from gan_cli.config.explain import explain
+from gan_cli.config.paths import absolute
 from gan_cli.config.validation import check_resume, validate
-from gan_cli.config.words import absolute_paths, refuse_option, whole
+from gan_cli.config.words import refuse_option, whole
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, remove_empty
 from gan_cli.rundir.status import Record
@@ -45,7 +46,6 @@ def _train(config: DictConfig) -> float | None:
     in_sweep = hydra_config.mode == RunMode.MULTIRUN
     words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, with ${…} unresolved
     overrides = sweep.by_key(words)  # type: ignore[arg-type]
-    overridden = list(overrides)
     run_dir = Path(hydra_config.runtime.output_dir)
     record = Record(run_dir, overrides, in_sweep)
     try:
@@ -54,8 +54,8 @@ def _train(config: DictConfig) -> float | None:
                 raise UserError(mistake.decode())
             validate(config, "train")
             # The start of the sweep has looked at resume. Its runs go on after a requeue, and are measured once.
-            plain = absolute_paths(_plain(config), hydra_config.runtime.cwd)
-            outcome = train.run({**plain, **({"resume": "auto"} if in_sweep else {})}, overridden, run_dir, record)
+            plain = {**_plain(config), **({"resume": "auto"} if in_sweep else {})}
+            outcome = train.run(absolute(plain, hydra_config.runtime.cwd), list(overrides), run_dir, record)
     except SystemExit as stop:
         if in_sweep and stop.code in (BUG, BAD_INPUT, DIVERGED):
             return None  # a failed combination must not end the sweep; Optuna takes None, but no NaN, for a failure

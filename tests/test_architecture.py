@@ -46,9 +46,9 @@ ALLOWED = {
 }  # fmt: skip
 HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.sweep", "config.targets", "config.validation"}
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "commands.report", "config.explain", "config.schema", "config.selection",
-    "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue", "rundir.layout",
-    "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",
+    "__init__", "__main__", "cli", "commands.report", "config.explain", "config.paths", "config.schema",
+    "config.selection", "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue",
+    "rundir.layout", "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}
 TREES = {

@@ -88,7 +88,6 @@ def test_the_verbs_and_their_keywords():
     assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
         ["prior", "z_dim"], ["function", "interval", "clip"], ["half_life", "ramp"], ["device", "bf16", "compile"],
     ]  # fmt: skip
-    assert [f.name for f in dataclasses.fields(Dataset)] == [
-        "images", "labels", "class_names", "description", "fingerprint",
-    ]  # fmt: skip
+    fields = [f.name for f in dataclasses.fields(Dataset)]
+    assert fields == ["images", "labels", "class_names", "description", "fingerprint"]
     assert [f.name for f in dataclasses.fields(Points)] == ["points", "mixture"]

@@ -167,7 +167,7 @@ class SavedRun:
         known, now = self.checkpoint.config.get("fingerprint"), data.fingerprint
         if None not in (known, now) and known != now:
             raise UserError(
-                "the data has changed: its files have other names, sizes or contents than when the run began; put it "
+                "the data has changed: its files have other names or contents than when the run began; put it "
                 "back as it was"
             )
 

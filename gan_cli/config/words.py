@@ -1,10 +1,9 @@
-"""Words as people type them: options with dashes, whole numbers with an exponent, relative paths."""
+"""Words as people type them: options with dashes, whole numbers with an exponent."""
 
-import os
 import re
 import sys
 from dataclasses import fields
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from gan_cli.config.schema import COMMANDS
 from gan_cli.errors import UserError
@@ -33,22 +32,3 @@ def whole(word: str) -> str:
         for part in value.split(",")
     ]
     return f"{key}={','.join(parts)}" if equals and key in WHOLE else word
-
-
-def absolute_paths(config: dict[str, Any], cwd: str) -> dict[str, Any]:
-    """``config`` with absolute paths, from the folder ``cwd`` where the command was typed.
-
-    A run can thus be resumed from another folder, and ``hydra.job.chdir`` changes nothing.
-    """
-
-    def absolute(path: str) -> str:
-        return os.path.abspath(os.path.join(cwd, os.path.expanduser(path)))
-
-    paths = {name: config[name] for name in ("resume", "init") if config[name] not in (None, "auto")}
-    found = config | {name: absolute(path) for name, path in paths.items()}
-    root = config["dataset"].get("root") if isinstance(config["dataset"], dict) else None
-    if isinstance(root, str):
-        found["dataset"] = {**config["dataset"], "root": absolute(root)}
-    elif isinstance(root, list):
-        found["dataset"] = {**config["dataset"], "root": [absolute(str(one)) for one in root]}
-    return found

@@ -27,8 +27,8 @@ class NoSplit(UserError):
 class Dataset:
     """Images ``[N, C, H, W]`` uint8, their labels ``[N]`` int64 in ``[0, classes)`` or None, and the class names.
 
-    ``description`` says in one line what was found, for data that gan-cli does not know.
-    ``fingerprint`` is a digest of the files, for example of :mod:`gan_cli.data.fingerprint`: a resumed run compares it.
+    ``description`` says in one line what was found, for data that gan-cli does not know. ``fingerprint`` is a digest of
+    the files, as of :mod:`gan_cli.data.fingerprint`: a resumed run compares it.
     """
 
     images: Tensor

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from gan_cli.data import Dataset, NoSplit, cache, decode, labelling, sources
 from gan_cli.data.cache import Decoded, images_of
 from gan_cli.data.decode import Target, Unreadable
-from gan_cli.data.fingerprint import fingerprint, of_tensors
+from gan_cli.data.fingerprint import fingerprint
 from gan_cli.data.sources import File
 from gan_cli.errors import UserError, one_line, printable
 
@@ -36,7 +37,6 @@ class Loaded(NamedTuple):
     digests: Tensor
     passed_over: Sequence[str]
     note: str
-    fingerprint: str
 
 
 def folder(
@@ -135,7 +135,7 @@ def _of_files(roots: Sequence[Path], target: Target, range: object, labels_file:
         )  # fmt: skip
     return Loaded(
         images.images, [file.name for file in images.files], _labels(labels_file, roots), images.digests, passed_over,
-        images.note, fingerprint(images.files),
+        images.note,
     )  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def _of_array(path: Path, target: Target) -> Loaded:
     digests = [np.frombuffer(hashlib.sha256(one.tobytes()).digest()[:8], np.uint8) for one in array]
     names = [f"{i:08d}" for i in np.arange(len(array))]
     of = None if given is None else {name: str(label) for name, label in zip(names, given.tolist(), strict=True)}
-    return Loaded(images, names, of, torch.from_numpy(np.stack(digests)), [], "", of_tensors(images=images))
+    return Loaded(images, names, of, torch.from_numpy(np.stack(digests)), [], "")
 
 
 def _split(loaded: Loaded, holdout: float | None, wanted: str) -> Dataset:
@@ -254,8 +254,9 @@ def _split(loaded: Loaded, holdout: float | None, wanted: str) -> Dataset:
     digests = loaded.digests[keep]
     held = {name: count[name] for name in ("validation", "test") if name != wanted}
     twice = len(digests) - len(digests.unique(dim=0))
-    told = _description(dataset, held, twice, passed_over, loaded.note)
-    return replace(dataset, description=told, fingerprint=loaded.fingerprint)
+    known = fingerprint(compress(loaded.names, keep.tolist()), digests)
+    line = _description(dataset, held, twice, passed_over, loaded.note)
+    return replace(dataset, description=line, fingerprint=known)
 
 
 def _classes(loaded: Loaded, paths: Sequence[tuple[str, ...]], split: Sequence[str | None]) -> list[str | None]:

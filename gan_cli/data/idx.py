@@ -60,7 +60,7 @@ def read_idx_pair(root: Path, split: str, class_names: tuple[str, ...], size: in
     images, labels = read_idx(find("images-idx3")), read_idx(find("labels-idx1"))
     if images.dim() != 3 or labels.shape != images.shape[:1]:
         raise UserError(f"{root}: {list(images.shape)} images and {list(labels.shape)} labels don't belong together")
-    found = of_tensors(images=images, labels=labels)
+    found = of_tensors(images, labels)
     return Dataset(resized(images.unsqueeze(1), size), labels.long(), class_names, fingerprint=found)
 
 

@@ -117,20 +117,6 @@ def locked(run_dir: Path) -> Iterator[None]:
         remove_empty(new)
 
 
-def at_work(run_dir: Path) -> bool:
-    """Whether a process holds the lock of ``run_dir``. A lock that can't be tried, another user's, counts as held."""
-    import filelock
-
-    path = run_dir / ".lock"
-    if path.is_symlink() or not path.is_file():
-        return False
-    try:
-        with filelock.FileLock(path, timeout=0):
-            return False
-    except (filelock.Timeout, OSError):
-        return True
-
-
 def _clear(run_dir: Path, absent: Sequence[Path]) -> None:
     """Remove the ``absent`` that a start has made meanwhile, unless the run has a checkpoint."""
     folder = run_dir / "checkpoints"
@@ -155,3 +141,17 @@ def remove(paths: Iterable[Path]) -> None:
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def at_work(run_dir: Path) -> bool:
+    """Whether a process holds the lock of ``run_dir``. A lock that can't be tried, another user's, counts as held."""
+    import filelock
+
+    path = run_dir / ".lock"
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except (filelock.Timeout, OSError):
+        return True
