@@ -355,7 +355,7 @@ def test_help_names_groups_and_keys(command):
     assert done.returncode == 0
     datasets = "dataset: cifar10, fashion_mnist, folder, gaussian1d, grid25, mnist, ring8, spiral, stacked_mnist"
     losses = "loss: hinge, lsgan, minimax, nonsaturating, relativistic, wgan"
-    for word in (datasets, losses, "max_seconds=null"):
+    for word in (datasets, losses, "max_seconds=null", "if eval_every is set, else V(D, G)"):
         assert word in done.stdout
     assert max(len(line) for line in done.stdout.splitlines() if not line.startswith("experiment: ")) <= 120
 

@@ -43,10 +43,13 @@ def run(
     in_place = config["resume"] not in (None, "auto") and not layout.file_to_resume(config["resume"])
     if "run_dir" in overridden and in_place:
         raise UserError(f"resume={config['resume']} goes on in that folder: leave run_dir out, or say resume=auto")
-    with layout.locked(run_dir):
+    record = record or status.Record(run_dir)
+    if record.sweep and layout.at_work(run_dir):  # a worker of a killed sweep, or the same values twice at a time
+        log.warning(f"another gan-train is at work in {run_dir}: waiting for it")
+    with layout.locked(run_dir, wait=record.sweep):
         layout.refuse_overwriting(run_dir, config["resume"], sweep=False)  # another run may have used the folder since
         files.remove_leftovers(run_dir, run_dir / "samples", run_dir / "checkpoints")
-        return _run(settled(config), overridden, run_dir, record or status.Record(run_dir))
+        return _run(settled(config), overridden, run_dir, record)
 
 
 def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, record: status.Record) -> Outcome:

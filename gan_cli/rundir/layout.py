@@ -88,11 +88,12 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 
 @contextlib.contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path, wait: bool = False) -> Iterator[None]:
     """Lock ``run_dir`` for this process; make the folder if needed. The system unlocks it when the process ends.
 
     If the block raises before the run has a checkpoint, what the block made is removed: no later start finds the
-    remains of a run. UserError if another process holds the lock, or if one of the run's own names is a link.
+    remains of a run. UserError if another process holds the lock, unless told to ``wait``, or if one of the run's own
+    names is a link.
     """
     import filelock  # imported late: it loads asyncio, and refuse_overwriting should answer fast
 
@@ -101,7 +102,7 @@ def locked(run_dir: Path) -> Iterator[None]:
     for name in OWN:
         if (run_dir / name).is_symlink():  # a link could lead out of a stranger's run folder
             raise UserError(f"{run_dir / name} is a link, which gan-train never makes: remove it")
-    lock = filelock.FileLock(run_dir / ".lock", timeout=0.2)  # longer than at_work holds it
+    lock = filelock.FileLock(run_dir / ".lock", timeout=-1 if wait else 0.2)  # longer than at_work holds it
     try:
         lock.acquire()
     except filelock.Timeout:

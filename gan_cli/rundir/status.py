@@ -47,7 +47,8 @@ class Record:
     """
 
     def __init__(self, run_dir: Path, overrides: Mapping[str, str] | None = None, sweep: bool = False) -> None:
-        self._run_dir, self._overrides, self._sweep = run_dir, dict(overrides or {}), sweep
+        self._run_dir, self._overrides = run_dir, dict(overrides or {})
+        self.sweep = sweep
         self._begun, self._step = False, 0
 
     def begin(self, step: int) -> None:
@@ -68,7 +69,7 @@ class Record:
         except Exception as error:
             diverged = isinstance(error, TrainingDiverged)
             line = str(error) if diverged else explain(error) or f"{type(error).__name__}: {one_line(error)}"
-            if self._sweep or (self._begun and self._run_dir.is_dir()):  # a start that failed may have left no folder
+            if self.sweep or (self._begun and self._run_dir.is_dir()):  # a start that failed may have left no folder
                 with suppress(UserError, OSError), layout.locked(self._run_dir):  # unless another process is at work
                     self._write(DIVERGED if diverged else FAILED, printable(line))
             raise
