@@ -1,6 +1,7 @@
 """Algorithm 1, counted; and the promise that a run stopped and resumed is the run left alone, bit for bit."""
 
 import copy
+import functools
 import json
 import math
 import os
@@ -155,22 +156,37 @@ CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def left_alone(tiny, tmp_path_factory):
+    """A function: case -> the folder of its run of 11 steps, which is made once."""
+
+    @functools.cache
+    def run(case):
+        networks, options = CASES[case]
+        folder = tmp_path_factory.mktemp("whole")
+        _train(tiny, folder, networks, steps=11, **options)
+        return folder
+
+    return run
+
+
 @pytest.mark.parametrize("stop", [1, 3, 8])
 @pytest.mark.parametrize("case", CASES)
-def test_resumed_is_bit_for_bit_the_run_left_alone(tiny, tmp_path, case, stop):
+def test_resumed_is_bit_for_bit_the_run_left_alone(tiny, tmp_path, left_alone, case, stop):
     networks, options = CASES[case]
-    _train(tiny, tmp_path / "whole", networks, steps=11, **options)
+    whole_run = left_alone(case)
     _train(tiny, tmp_path / "parts", networks, steps=stop, **options)
     torch.manual_seed(12345)  # whatever the process drew in between
     torch.rand(7)
     _train(tiny, tmp_path / "parts", networks, steps=11, resume=True, **options)
 
-    whole, parts = (load_file(tmp_path / run / "checkpoints" / "last.safetensors") for run in ("whole", "parts"))
+    runs = whole_run, tmp_path / "parts"
+    whole, parts = (load_file(run / "checkpoints" / "last.safetensors") for run in runs)
     assert whole.keys() == parts.keys()
     assert {name.split(".")[0] for name in whole} == {"generator", "discriminator", "ema", "optimizer", "rng"}
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
-    pictures = [(tmp_path / run / "samples" / "00000011.png").read_bytes() for run in ("whole", "parts")]
+    pictures = [(run / "samples" / "00000011.png").read_bytes() for run in runs]
     assert pictures[0] == pictures[1]
     steps = [row["step"] for row in read_metrics(tmp_path / "parts")]
     assert steps == sorted({*range(2, 11, 2), stop, 11})

@@ -309,16 +309,15 @@ def test_no_letter_is_too_much_for_an_output(monkeypatch, encoding, shown):
     assert [file.getvalue().decode(encoding) for file in written.values()] == [shown + "\n"] * 2
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
-def test_every_command_works_where_few_letters_do(tmp_path, encoding, monkeypatch):
-    """Ticks with a score, closing lines and helps, each as the command prints it in that encoding."""
+def test_every_command_works_where_few_letters_do(tmp_path, monkeypatch):
+    """Ticks with a score, closing lines and helps, each as the command prints it in an encoding with few letters."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(quality, "scores", lambda *_: lambda generator: {"frechet": 12.5})
-    for name, words, told in [
-        ("gan-train", [*FAST, "steps=2", "eval_every=2", 'run_dir="größe"'], "Frechet 12.5"),
-        ("gan-train", ["--help"], "Frechet"),
-        ("gan-eval", ["--help"], "gan-eval"),
-        ("gan-sample", ["--help"], "gan-sample"),
+    for name, words, told, encoding in [
+        ("gan-train", [*FAST, "steps=2", "eval_every=2", 'run_dir="größe"'], "Frechet 12.5", "ascii"),
+        ("gan-train", ["--help"], "Frechet", "cp932"),
+        ("gan-eval", ["--help"], "gan-eval", "ascii"),
+        ("gan-sample", ["--help"], "gan-sample", "cp1251"),
     ]:
         out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
         done = invoke(COMMANDS[name], words, name, out=out)
