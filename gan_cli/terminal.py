@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -41,6 +41,12 @@ class Clock(Protocol):
 
     @property
     def seconds(self) -> float: ...
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table of ``rows``, all of the same length, as text: its columns are as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def tell(line: str) -> None:

@@ -28,6 +28,12 @@ def _cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def own_cache(tmp_path_factory, monkeypatch):
+    """An empty cache for one test: it has no entries of other tests, whose removal would be told."""
+    monkeypatch.setenv("GAN_CLI_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Dataset:
     """100 random 8x8 grey images."""

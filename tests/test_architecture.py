@@ -48,6 +48,7 @@ HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.sweep", "config
 WITHOUT_TORCH = {
     "__init__", "__main__", "cli", "commands.report", "config.explain", "config.paths", "config.schema",
     "config.selection", "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue",
+    "metrics.mean_std",
     "rundir.layout", "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}

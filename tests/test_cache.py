@@ -292,7 +292,7 @@ def test_the_memory_taken_does_not_grow_with_the_folder(tmp_path, monkeypatch):
         weakref.finalize(image, change, -1)
         return cache.Decoded(image, bytes(8))
 
-    files = [File(str(i), 0, "", bytes) for i in range(500)]
+    files = [File(str(i), "", bytes) for i in range(500)]
     found = cache.images_of(files, read, (1, 2, 2), "x", "key", [tmp_path])
     assert found.images[:, 0, 0, 0].tolist() == [i % 256 for i in range(500)]
     assert (found.unreadable, found.files) == ({}, files)

@@ -149,7 +149,7 @@ def test_a_range_that_is_asked_for_is_taken(tmp_path, asked, value):
     assert _grey(tmp_path, range=asked).images[0, 0, 0, 0] == value
 
 
-def test_dark_folders_are_warned_of_and_an_asked_range_mends_them(tmp_path, caplog):
+def test_dark_folders_are_warned_of_and_an_asked_range_mends_them(tmp_path, caplog, own_cache):
     _save(tmp_path, ["a.png"], value=3)
     with caplog.at_level(logging.WARNING):
         _grey(tmp_path)

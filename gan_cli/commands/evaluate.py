@@ -19,6 +19,7 @@ from gan_cli.metrics import parzen, points, suite
 from gan_cli.metrics.measurement import FEWEST, Data, Measurement, Pair
 from gan_cli.metrics.pair import read_pair
 from gan_cli.rundir import layout
+from gan_cli.terminal import aligned
 from gan_cli.training import device as devices
 
 
@@ -174,8 +175,7 @@ def table(measured: Mapping[str, Measurement]) -> str:
         error = f" ± {found.error:.2g}" if found.error is not None else ""
         real = "-" if found.real_data is None else _number(found.real_data)
         rows.append([name, _number(found.value) + error, real, _measured_with(found)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return aligned(rows)
 
 
 def _measured_with(found: Measurement) -> str:

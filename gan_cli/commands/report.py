@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +14,11 @@ from typing import Any, NamedTuple
 from gan_cli.errors import UserError, printable
 from gan_cli.files import write_atomic
 from gan_cli.metrics.catalogue import in_order
+from gan_cli.metrics.mean_std import mean_std
 from gan_cli.rundir import layout, status
 from gan_cli.rundir.records import read_metrics
 from gan_cli.rundir.status import COMPLETE, RUNNING
+from gan_cli.terminal import aligned
 
 PLAN = "sweep.json"  # the overrides of each run that the last command of a sweep asked for, by folder
 NOT_STARTED, KILLED = "not started", "killed"
@@ -148,13 +149,8 @@ def collect(runs: Sequence[Run]) -> list[Row]:
 def _row(choices: dict[str, str], runs: Sequence[Run]) -> Row:
     last = [rows[-1] for run in runs if run.state == COMPLETE and (rows := read_metrics(run.folder))]
     shared = [name for name in in_order(last[0]) if all(name in row for row in last)] if last else []
-    metrics = {name: _mean_std([row[name] for row in last]) for name in shared}
+    metrics = {name: mean_std(row[name] for row in last) for name in shared}
     return Row(choices, len(last), len(runs), metrics)
-
-
-def _mean_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation, without torch: a report should appear at once."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
@@ -170,10 +166,7 @@ def table(rows: Sequence[Row]) -> str:
         [*map(printable, row.choices.values()), f"{row.finished}/{row.runs}", *(_cell(row, name) for name in names)]
         for row in rows
     ]
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in [head, *body]
-    )
+    return aligned([head, *body])
 
 
 def _cell(row: Row, name: str) -> str:

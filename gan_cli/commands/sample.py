@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from gan_cli import sampling
 from gan_cli.config.saved import SavedRun, open_run
+from gan_cli.config.schema import SampleConfig
 from gan_cli.config.selection import classes, seeds
 from gan_cli.data import Dataset
 from gan_cli.errors import UserError
@@ -29,7 +30,6 @@ from gan_cli.training import device as devices
 log = logging.getLogger(__name__)
 
 IMAGES_A_SAMPLE = {"grid": 1, "neighbours": 3, "interpolation": 2}  # images in the figure for each sample
-N = 64  # without n=
 
 
 def run(config: Mapping[str, Any]) -> Path:
@@ -63,7 +63,7 @@ def _latents(saved: SavedRun, n: int, config: Mapping[str, Any]) -> Tensor:
     of = seeds(config["seed"])
     if isinstance(of, int):
         return sampling.latents(saved.noise, n, of)
-    if config["n"] not in (N, len(of)):
+    if config["n"] not in (SampleConfig.n, len(of)):
         log.warning("n=%s is not used: there is one image for each of %d seeds", config["n"], len(of))
     return sampling.latents_of(saved.noise, of)
 

@@ -54,7 +54,7 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
             f"{saved.path} says nothing of its {missing[0]}; if it was made from Python, go on there: "
             "gan_cli.train(…, resume=True)"
         )
-    if was["dataset"].get("_target_") == "gan_cli.data.folder.folder":
+    if isinstance(was.get("dataset"), Mapping) and was["dataset"].get("_target_") == "gan_cli.data.folder.folder":
         was["dataset"] = {**FOLDER_BEFORE, **was["dataset"]}
     merged = {name: was.get(name, BEFORE.get(name, value)) for name, value in config.items()}
     if isinstance(merged["dataset"], Mapping) and any(key.startswith(("dataset", "experiment")) for key in overridden):

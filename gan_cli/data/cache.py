@@ -81,7 +81,8 @@ def images_of(
             if found := _load(entry, files, read, shape, key):
                 return found
             _drop_orphans(entry.parent.parent)
-            facts = {"key": key, "note": note, "roots": json.dumps([str(root) for root in roots])}
+            places = json.dumps([str(root) for root in roots])
+            facts = {"key": key, "note": note, "roots": places if len(places) < HEADER // 2 else "[]"}
             if found := _make(entry, files, read, shape, facts):
                 return found
         raise OSError(errno.EIO, "what was written can't be read back")
@@ -158,13 +159,20 @@ def _header(shape: tuple[int, ...], files: int, metadata: dict[str, str]) -> byt
 
 
 def _drop_orphans(folders: Path) -> None:
-    """Remove the entries whose folders of images are gone."""
+    """Remove the entries whose folders of images are gone, and say what is left."""
+    removed = 0
     for entry in folders.glob("*/images.safetensors"):
         with suppress(OSError, ValueError, SafetensorError, KeyError):
             with safe_open(entry, "pt") as file:
                 roots = json.loads((file.metadata() or {})["roots"])
             if roots and not any(os.path.exists(root) for root in roots):
                 entry.unlink()
+                removed += 1
+    if removed:
+        log.warning(
+            "removed decoded images whose folders are gone: %d of the sets in %s; the others take %.3g GB",
+            removed, folders, size_on_disk() / 1e9,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from gan_cli.data import Dataset, NoSplit, cache, decode, labelling, sources
+from gan_cli.data.arrays import read_images
 from gan_cli.data.cache import Decoded, images_of
 from gan_cli.data.decode import Target, Unreadable
 from gan_cli.data.fingerprint import fingerprint
@@ -127,8 +128,7 @@ def _of_files(roots: Sequence[Path], target: Target, range: object, labels_file:
     passed_over = [*_counted(found.others), *_reasons(images.unreadable)]
     if len(images.images) == 0:
         raise UserError(f"none of the {len(found.files)} image files below {where} can be read" + _told(passed_over))
-    if int(images.peaks.max()) < DARK and not target.explicit:
-        peak = int(images.peaks.max())
+    if (peak := int(images.peaks.max())) < DARK and not target.explicit:
         log.warning(
             "no image has a value above %d of 255: they are nearly black; dataset.range=[0,%d] makes it white",
             peak, max(1, peak),
@@ -204,19 +204,13 @@ def _content(path: Path, name: str = "") -> bytes | None:
 def _of_array(path: Path, target: Target) -> Loaded:
     """The images of an ``.npz`` file: key ``images``, uint8, NHWC or NCHW, and perhaps ``labels``."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            array, given = file["images"], file["labels"] if "labels" in file.files else None
-    except Exception as error:  # a damaged or foreign file raises many kinds
+        array, given = read_images(path)
+    except LookupError as error:
         raise UserError(
             f"{path} holds no array named images ({one_line(error)}); gan-sample out=FILE.npz writes such files"
         ) from error
-    sound = array.dtype == np.uint8 and array.ndim == 4 and len(array) > 0
-    if not sound or not {1, 3, 4} & {array.shape[1], array.shape[3]}:
-        raise UserError(
-            f"{path}: images should be uint8 [N, H, W, C] or [N, C, H, W], not {array.dtype} {list(array.shape)}"
-        )
-    if array.shape[3] not in (1, 3, 4):
-        array = array.transpose(0, 2, 3, 1)
+    except ValueError as error:
+        raise UserError(f"{path}: images should be uint8 [N, H, W, C] or [N, C, H, W], not {error}") from error
     if given is not None and given.shape != (len(array),):
         raise UserError(f"{path}: labels should be [{len(array)}], one for each image, not {list(given.shape)}")
     pictures = (Image.fromarray(one[:, :, 0] if one.shape[2] == 1 else one) for one in array)

@@ -18,10 +18,9 @@ CLUTTER = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@ea
 
 @dataclass(frozen=True)
 class File:
-    """A file that may be an image: its ``name`` below the root, with ``/``, its size, and a stamp of its state."""
+    """A file that may be an image: its ``name`` below the root, with ``/``, and a stamp of its state."""
 
     name: str
-    size: int
     stamp: str
     read: Callable[[], bytes]
 
@@ -97,10 +96,10 @@ def _on_disk(path: Path, name: str) -> File:
     try:
         status = os.stat(path)
     except OSError:  # a link to nowhere
-        return File(name, 0, "", partial(_nothing, "no file"))
+        return File(name, "", partial(_nothing, "no file"))
     if not stat.S_ISREG(status.st_mode):  # to open a FIFO would wait for ever
-        return File(name, 0, "", partial(_nothing, "no file"))
-    return File(name, status.st_size, f"{status.st_size} {status.st_mtime_ns}", path.read_bytes)
+        return File(name, "", partial(_nothing, "no file"))
+    return File(name, f"{status.st_size} {status.st_mtime_ns}", path.read_bytes)
 
 
 def _nothing(reason: str) -> bytes:
@@ -120,9 +119,7 @@ def _zipped(path: Path) -> Iterator[File]:
         raise UserError(f"dataset.root={path} is no zip file that can be read: {one_line(error)}") from error
     for entry in archive.infolist():
         if not entry.is_dir():
-            yield File(
-                entry.filename, entry.file_size, f"{entry.file_size} {entry.CRC}", partial(_entry, archive, entry)
-            )
+            yield File(entry.filename, f"{entry.file_size} {entry.CRC}", partial(_entry, archive, entry))
 
 
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:

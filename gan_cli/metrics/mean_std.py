@@ -1,11 +1,11 @@
-"""Mean and standard deviation."""
+"""Mean and standard deviation. This module imports no torch: a report should appear at once."""
 
+import math
 from collections.abc import Iterable
-
-import torch
 
 
 def mean_std(values: Iterable[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation (divisor n - 1); the standard deviation of a single value is None."""
-    data = torch.tensor(list(values), dtype=torch.float64)
-    return data.mean().item(), data.std().item() if len(data) > 1 else None
+    data = list(values)
+    mean = math.fsum(data) / len(data)
+    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in data) / (len(data) - 1)) if len(data) > 1 else None

@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gan_cli.data import Dataset
+from gan_cli.data.arrays import read_images
 from gan_cli.data.folder import folder
 from gan_cli.errors import UserError
 from gan_cli.metrics.measurement import FEWEST
@@ -27,10 +27,8 @@ def read_pair(real: str, fake: str) -> tuple[Dataset, Tensor]:
         raise UserError(f"real={real} is not a folder; give a folder of images")
     fakes = folder(fake, size=SIZE, channels=CHANNELS).images if where.is_dir() else over_white(_read_npz(where))
     channels, height, width = fakes.shape[1:]
-    if height != width:
-        raise UserError(f"fake={fake} has images of {height}x{width}; a folder is read in squares: give square images")
     _check_number("fake", fake, len(fakes))  # before a large folder is decoded
-    reals = folder(real, size=height, channels=channels)
+    reals = folder(real, size=[height, width], channels=channels)
     _check_number("real", real, len(reals))
     return reals, fakes
 
@@ -46,10 +44,9 @@ def _read_npz(path: Path) -> Tensor:
     if not path.is_file():  # to open a FIFO would block forever
         raise UserError(f"fake={path}: no such folder or file; {wanted}")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            images = archive["images"]
-    except Exception as error:  # a damaged file can make numpy raise anything: BadZipFile, KeyError, struct.error, …
+        images, _ = read_images(path)
+    except LookupError as error:
         raise UserError(f"fake={path} can't be read; {wanted}") from error
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3, 4) or 0 in images.shape:
-        raise UserError(f"fake={path} holds {images.dtype} of shape {list(images.shape)}; {wanted}")
+    except ValueError as error:
+        raise UserError(f"fake={path} holds {error}; {wanted}") from error
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
