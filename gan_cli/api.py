@@ -1,6 +1,7 @@
 """The public functions: the commands' work from Python, with objects instead of words."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gan_cli import sampling
+from gan_cli import processes, sampling
 from gan_cli.augment import Augment
 from gan_cli.commands import evaluate as evaluate_command
 from gan_cli.commands.train import execute
@@ -28,6 +29,7 @@ from gan_cli.training.batches import Batches
 from gan_cli.training.device import Compute
 from gan_cli.training.games import Adversarial, Average, Game, Loss, Penalty
 from gan_cli.training.plan import Outcome, Plan
+from gan_cli.training.shares import check as check_shares
 from gan_cli.training.state import MakeOptimizer, State, load_module, make_optimizers
 
 __all__ = ["Average", "Compute", "Noise", "Penalty", "Plan", "evaluate", "load_generator", "sample", "train"]
@@ -48,7 +50,8 @@ def train(
     plan: Plan,                                  # how many steps, and what happens when
     k: int = 1,                                  # updates of D in a step
     update: str = "alternating",                 # or "shared", "simultaneous"
-    batch_size: int = 64,                        # m, the minibatch
+    batch_size: int = 64,                        # m, the minibatch, of all processes together
+    accumulate: int = 1,                         # parts of it, computed one after the other: for less memory
     noise: Noise = Noise(),                      # the prior of z, and its dimensions
     penalty: Penalty = Penalty(),                # on D
     augment: Augment | None = None,              # of what D sees
@@ -71,13 +74,15 @@ def train(
     Networks and data may be given as in a YAML file, by the name of their class or function. The commands can then
     sample and evaluate the run as well. UserError if ``run_dir`` already holds a run and ``resume`` is not set, or if
     parts do not fit each other. TrainingDiverged if a term or a weight is non-finite.
+
+    In a script that torchrun starts, all processes call this function, and share each minibatch. The first one writes.
     """
     if update not in UPDATES:
         raise UserError(f"no update {update!r}" + did_you_mean(update, UPDATES))
     run_dir = Path(run_dir)
-    with layout.locked(run_dir):
-        if not resume and (run_dir / "checkpoints").exists():
-            raise UserError(f"{run_dir} holds a run already; give resume=True to go on with it, or another run_dir")
+    processes.join()
+    with ExitStack() as stack:
+        processes.together(partial(_begin, stack, run_dir, resume))
         saved = open_run(run_dir) if resume and layout.of_run(run_dir) else None
         data = training_data(dataset) if isinstance(dataset, Mapping) else dataset
         names = class_names(conditional, data)
@@ -89,14 +94,16 @@ def train(
             loss=loss, noise=noise, penalty=penalty, augment=augment, average=average, compute=compute,
         )  # fmt: skip
         make = {"generator": optimizer_g, "discriminator": optimizer_d}
-        batches = Batches(data, batch_size, seed, compute.device, conditional)
+        batches = Batches(data, batch_size, seed, compute.device, conditional, accumulate, compute.dtype)
+        processes.together(partial(check_shares, batch_size, accumulate, update, played.children()))
         config = {
             "net": {name: value for name, value in net.items() if not isinstance(value, nn.Module)},
             "dataset": dict(dataset) if isinstance(dataset, Mapping) else None,
             "k": k, "update": update, "batch_size": batch_size, "conditional": conditional, "seed": seed,
             "image_shape": list(data.image_shape), "examples": len(data), "class_names": names,
         }  # fmt: skip
-        checkpoint.save_config(run_dir, config)
+        if processes.leads():
+            checkpoint.save_config(run_dir, config)
         parts = build.Assembled(
             state=State(played, make_optimizers(played, make, penalty.clip), batches, compute.device),
             plan=plan, k=k, update=update, compute=compute,
@@ -109,6 +116,14 @@ def train(
             config=config, notes=[],
         )  # fmt: skip
         return execute(parts, run_dir, saved.checkpoint if saved else None)
+
+
+def _begin(stack: ExitStack, run_dir: Path, resume: bool) -> None:
+    """Lock ``run_dir`` while ``stack`` is open. UserError if it holds a run that should not go on."""
+    if processes.leads():
+        stack.enter_context(layout.locked(run_dir))
+        if not resume and (run_dir / "checkpoints").exists():
+            raise UserError(f"{run_dir} holds a run already; give resume=True to go on with it, or another run_dir")
 
 
 def load_generator(

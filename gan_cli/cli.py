@@ -194,7 +194,19 @@ def _run(command: str, main: Callable[[], Any]) -> None:
 
 
 def train() -> None:
-    """``gan-train``. A sweep ends with its table, even if it was interrupted, or if its launcher broke off."""
+    """``gan-train``. Of the processes that torchrun starts, the first reads the command line."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return _train_or_sweep()
+    from gan_cli.commands.train import in_company
+
+    with one_line_errors("train"):
+        if {"-m", "--multirun"} & {*sys.argv[1:]}:
+            raise UserError("a sweep can't share its runs among torchrun's processes: start it without torchrun")
+        in_company(_train_or_sweep)
+
+
+def _train_or_sweep() -> None:
+    """A run or a sweep. A sweep ends with its table, even if it was interrupted, or if its launcher broke off."""
     Callbacks.begun, code = None, 0
     try:
         _run("train", _train)

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from gan_cli import processes
+
 Discriminator = Callable[[Tensor], Tensor]
 
 
@@ -61,7 +63,9 @@ def dragan(
     Kodali et al. 2017 (arXiv 1705.07215). The noise is as in the authors' code: ``perturbation`` times the batch's
     standard deviation, times U(0, 1) for each value, times U(0, 1) for each image. ``fake`` is unused.
     """
-    noise = perturbation * real.std(correction=0) * torch.rand_like(real) * _uniform_per_sample(real)
+    mean = processes.mean(real.mean())
+    std = processes.mean((real - mean).square().mean()).sqrt()
+    noise = perturbation * std * torch.rand_like(real) * _uniform_per_sample(real)
     return _slope_penalty(discriminator, real + noise, weight, one_sided=False)
 
 
@@ -88,7 +92,7 @@ class LeCam(nn.Module):
     def forward(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
         logits = torch.stack([discriminator(real), discriminator(fake)]).float()
         with torch.no_grad():
-            self.means.mul_(self.decay).add_(logits.mean(dim=1), alpha=1 - self.decay)
+            self.means.mul_(self.decay).add_(processes.mean(logits.mean(dim=1)), alpha=1 - self.decay)
             self.filled.mul_(self.decay).add_(1 - self.decay)
             others = (self.means / self.filled).flip(0)
         return self.weight * (logits - others[:, None]).square().sum(dim=0)

@@ -78,11 +78,12 @@ def generate(
     ``labels`` ``[N]`` are for a conditional generator. ``batch_size``, rounded up to whole passes, is the number of
     images per block. ``finish`` converts the generator's output to the returned images.
 
-    The generator runs in eval mode and float32, in passes of :data:`TILE`. An image therefore depends only on its
-    latent and its place in the order, and not on ``batch_size``. The generator's mode is restored at the end.
+    The generator runs in eval mode and in the type of its weights, in passes of :data:`TILE`. An image therefore
+    depends only on its latent and its place in the order, and not on ``batch_size``. The generator's mode is restored
+    at the end.
     """
-    device = next(generator.parameters()).device
-    was_training = generator.training
+    weight, was_training = next(generator.parameters()), generator.training
+    device, latents = weight.device, latents.to(weight.dtype)
     generator.eval()
     try:
         inputs = [latents] if labels is None else [latents, labels]

@@ -122,3 +122,15 @@ class Display:
 
     def close(self) -> None:
         self._bar.close()
+
+
+class Silence:
+    """The display of a process that does not lead its run: nothing."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def _nothing(self, *_: Any) -> None:
+        pass
+
+    step = tick = say = rewind = close = _nothing

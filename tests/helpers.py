@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
@@ -142,6 +143,21 @@ def _be(main, argv, cwd, out, err, env):
     except Exception:  # as Python itself prints it
         traceback.print_exc()
         sys.exit(1)
+
+
+def torchrun(n, name, arguments, folder, main=None):
+    """``n`` processes that share a run, as torchrun starts them, each with its output in ``folder``/rank.out, .err."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n), "OMP_NUM_THREADS": "1"}
+    return [
+        Process(
+            name, arguments, folder, folder / f"{rank}.out", folder / f"{rank}.err", main,
+            {**where, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(n)
+    ]  # fmt: skip
 
 
 class Hung(BaseException):

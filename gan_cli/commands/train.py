@@ -5,11 +5,12 @@ import logging
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from gan_cli import files
+from gan_cli import files, processes
 from gan_cli.config.build import Assembled, assemble
 from gan_cli.config.resume import resumed, settled
 from gan_cli.config.saved import SavedRun, open_run
@@ -22,11 +23,13 @@ from gan_cli.rundir import checkpoint, layout, status
 from gan_cli.rundir.branch import branched
 from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.rundir.records import read_metrics
-from gan_cli.terminal import Display, tell
+from gan_cli.terminal import Display, Silence, tell
 from gan_cli.training import algorithm
+from gan_cli.training.batches import Batches
 from gan_cli.training.device import described
 from gan_cli.training.plan import Outcome
 from gan_cli.training.run import Run
+from gan_cli.training.shares import check as check_shares
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +64,14 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
             return _already_done(saved, config, run_dir, more, record)
         if elsewhere:
             saved = SavedRun(branched(saved.checkpoint, run_dir), saved.trust)
-    parts = assemble(config, saved)
+    processes.assign(Task(config, run_dir, saved.path if saved else None))
+    parts = processes.together(partial(_assembled, config, saved))
     for line in parts.notes:
         log.warning(line)
     checkpoint.save_config(run_dir, parts.config)
     record.begin(parts.state.step)
-    compute = parts.compute
-    tell(f"on {described(compute.device, compute.bf16, compute.compile, parts.state.batches.resident)}")
+    compute, batches = parts.compute, parts.state.batches
+    tell(f"on {_shared_by(batches)}{described(compute.device, compute.bf16, compute.compile, batches.resident)}")
     if parts.found:
         tell(parts.found)
     gc.enable()  # paused by the command while it starts
@@ -79,6 +83,53 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
     record.end(step, complete=more is not None)
     _say_goodbye(step, run_dir, more, to_be_trusted(parts.config))
     return outcome
+
+
+class Task(NamedTuple):
+    """What the leader tells the other processes: the configuration, the run folder, the checkpoint to go on from."""
+
+    config: Mapping[str, Any]
+    run_dir: Path
+    resume: Path | None
+
+
+def in_company(command: Callable[[], None]) -> None:
+    """Call ``command``, which trains, in the process that leads. The others take part in its run, without a word."""
+    processes.join()
+    try:
+        if processes.leads():
+            try:
+                command()
+            finally:
+                processes.assign(None)  # if the command has not come to train
+        elif task := processes.assign(None):
+            _follow(task)
+    finally:
+        processes.leave()
+
+
+def _follow(task: Task) -> None:
+    """Take part in the run of the leader."""
+    logging.getLogger("gan_cli").setLevel(logging.CRITICAL)
+    saved = open_run(task.resume, task.config["trust"]) if task.resume else None
+    parts = processes.together(partial(_assembled, task.config, saved))
+    outcome = execute(parts, task.run_dir, saved.checkpoint if saved else None)
+    if outcome.signum is not None:
+        raise SystemExit(128 + outcome.signum)
+
+
+def _assembled(config: Mapping[str, Any], saved: SavedRun | None) -> Assembled:
+    parts = assemble(config, saved)
+    check_shares(config["batch_size"], config["accumulate"], config["update"], parts.state.game.children())
+    return parts
+
+
+def _shared_by(batches: Batches) -> str:
+    """Who computes a minibatch, if it is not this process at once."""
+    n, times = processes.count(), batches.accumulate
+    each = f"{batches.batch_size // n} images each" if n > 1 else f"{batches.batch_size} images"
+    turns = f", {batches.batch_size // n // times} at a time" if times > 1 else ""
+    return (f"{n} processes, " if n > 1 else "") + f"{each}{turns}: " if n * times > 1 else ""
 
 
 def objective(run_dir: Path, scored: bool) -> float | None:
@@ -94,8 +145,8 @@ def objective(run_dir: Path, scored: bool) -> float | None:
 def execute(parts: Assembled, run_dir: Path, resume: Checkpoint | None) -> Outcome:
     """Train the assembled run to its end, or until a signal stops it, and write ``run_dir``."""
     with Run(
-        parts.state, parts.plan, run_dir, Display, draw=parts.draw, evaluate=parts.evaluate, sinks=parts.sinks,
-        config=parts.config, resume=resume,
+        parts.state, parts.plan, run_dir, Display if processes.leads() else Silence, draw=parts.draw,
+        evaluate=parts.evaluate, sinks=parts.sinks, config=parts.config, resume=resume,
     ) as going:  # fmt: skip
         state = parts.state
         algorithm.train(state.game, state.batches, state.optimizers, going, k=parts.k, update=parts.update)

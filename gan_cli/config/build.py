@@ -85,7 +85,9 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     }  # fmt: skip
     played = game(config["game"], facts)
     inherited = [inherit(played, parent)] if parent else []
-    batches = Batches(data, config["batch_size"], config["seed"], compute.device, config["conditional"])
+    batches = Batches(
+        data, config["batch_size"], config["seed"], compute.device, config["conditional"], config["accumulate"]
+    )
     return Assembled(
         state=State(played, make_optimizers(played, make, held_back.clip), batches, compute.device),
         plan=Plan(**{name: config[name] for name in Plan.__dataclass_fields__}),

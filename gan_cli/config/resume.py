@@ -15,7 +15,7 @@ GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "
 MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
-        "samples", "eval_every", "keep", "on_nonfinite", "on_write_error", "sinks", "resume", "trust",
+        "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error", "sinks", "resume", "trust",
     }
 )  # fmt: skip
 
@@ -28,6 +28,7 @@ BEFORE: Mapping[str, Any] = {
     "deterministic": False,
     "init": None,
     "freeze_d": 0,
+    "accumulate": 1,
 }
 # Defaults of the dataset ``folder`` for options that older checkpoints lack.
 FOLDER_BEFORE: Mapping[str, Any] = {"fit": "crop", "range": "auto", "labels": None, "holdout": None}

@@ -14,6 +14,7 @@ from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.modes import class_shares, label_modes, modes
 from gan_cli.metrics.precision_recall import precision_recall
 from gan_cli.noise import Noise
+from gan_cli.processes import share, whole
 from gan_cli.sampling import generate, generate_points, labels_like, latents
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
@@ -49,12 +50,12 @@ def grey_scores(
     if tuple(real.shape[1:]) != (1, 28, 28):
         raise UserError(f"the scores are for grey images of 28x28, not {list(real.shape[1:])}: leave eval_every out")
     extractor = digit_extractor(torch.device("cpu")) if digits else pixel_extractor((1, 28, 28))
-    real_features, z = extractor.features(real), latents(noise, n, seed=0)
-    labels = None if known is None else labels_like(known, n, seed=0)
+    real_features = extractor.features(real)
+    z, labels = _shares(noise, known, n)
     some = real_features[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[:n]]
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        features = extractor.features(torch.cat(list(generate(generator, z, labels=labels))))
+        features = whole(extractor.features(torch.cat(list(generate(generator, z, labels=labels)))))[:n]
         precision, recall = precision_recall(some, features)
         return {"frechet": frechet_distance(real_features, features), "precision": precision, "recall": recall}
 
@@ -68,15 +69,19 @@ def stack_modes(dataset: Dataset, noise: Noise, known: Tensor | None = None, n: 
     sampler gets a KL of about 0.05 with 10,000 samples.
     """
     extractor = extractor_for(dataset.image_shape, torch.device("cpu"), dataset.class_names)
-    shares, z = class_shares(dataset), latents(noise, n, seed=0)
-    asked = None if known is None else labels_like(known, n, seed=0)
+    shares, (z, asked) = class_shares(dataset), _shares(noise, known, n)
 
     def evaluate(generator: nn.Module) -> dict[str, float]:
-        labels = torch.cat([extractor.labels(block) for block in generate(generator, z, labels=asked)])
+        labels = whole(torch.cat([extractor.labels(block) for block in generate(generator, z, labels=asked)]))[:n]
         found, divergence = label_modes(labels, shares)
         return {"class_kl": divergence, "classes_hit": found}
 
     return evaluate
+
+
+def _shares(noise: Noise, known: Tensor | None, n: int) -> tuple[Tensor, Tensor | None]:
+    """This process's share of the ``n`` latents of seed 0, and of labels drawn from ``known``."""
+    return share(latents(noise, n, seed=0)), None if known is None else share(labels_like(known, n, seed=0))
 
 
 def divergence(mixture: Mixture, discriminator: nn.Module, prior: str) -> Evaluate:

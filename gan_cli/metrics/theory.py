@@ -100,7 +100,7 @@ def curves(mixture: Mixture, generator: nn.Module, discriminator: nn.Module, pri
     x = (edges[1:] + edges[:-1]) / 2
     data = mixture.density(x[:, None])
     generated, outside = pushforward(generator, prior, edges)
-    device, was_training = next(discriminator.parameters()).device, discriminator.training
-    logits = discriminator.eval()(x[:, None].float().to(device)).double().cpu()
+    weight, was_training = next(discriminator.parameters()), discriminator.training
+    logits = discriminator.eval()(x[:, None].to(weight)).double().cpu()
     discriminator.train(was_training)
     return Curves(x, data / data.sum(), generated, float(outside), logits)

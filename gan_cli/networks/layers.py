@@ -89,9 +89,10 @@ def downsample(x: Tensor) -> Tensor:
 def _filtered(convolution: Callable[..., Tensor], x: Tensor, gain: int) -> Tensor:
     """Convolve each channel of ``x`` separately, in float32: bfloat16 takes ten times as long on a CPU (NOTES.md)."""
     with contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
-        taps = torch.tensor([0.125, 0.375, 0.375, 0.125], device=x.device)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        taps = torch.tensor([0.125, 0.375, 0.375, 0.125], device=x.device, dtype=wide.dtype)
         weight = (gain * torch.outer(taps, taps)).expand(x.shape[1], 1, _KERNEL, _KERNEL)
-        return convolution(x.float(), weight, groups=x.shape[1], **_GEOMETRY).to(x.dtype)
+        return convolution(wide, weight, groups=x.shape[1], **_GEOMETRY).to(x.dtype)
 
 
 class HalvingConv2d(nn.Conv2d):

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, linear
 
+from gan_cli import processes
+from gan_cli.errors import UserError
 from gan_cli.networks.layers import downsample, pyramid, upsample
 
 EPSILON = 1e-8
@@ -108,6 +110,7 @@ class StyledLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         y = self.conv(x, w)
         noise = torch.randn(len(y), 1, *y.shape[2:], device=y.device) if self.training else self.noise
+        noise = noise.to(self.strength.dtype)
         return activate(y + (noise * self.strength).to(y.dtype) + self.bias[:, None, None].to(y.dtype))
 
 
@@ -177,13 +180,23 @@ def minibatch_std(x: Tensor) -> Tensor:
     """``[N, C, H, W]`` -> ``[N, C + 1, H, W]``: a map of how much the batch varies (Karras et al. 2018, section 3).
 
     The map is the standard deviation over a group of images, averaged over all channels and pixels. The group size is
-    the smallest divisor of N that is at least :data:`GROUP`. A smaller batch is one group.
+    the smallest divisor of N that is at least :data:`GROUP`. A smaller batch is one group. Image i is in group
+    i modulo the number of groups, so that every part of a minibatch holds whole groups. UserError if it does not.
     """
     n, channels, height, width = x.shape
-    size = next(size for size in range(min(n, GROUP), n + 1) if n % size == 0)
-    groups = x.float().view(size, n // size, channels, height, width)
+    size, of = _group_size(n), processes.parts()
+    if size != _group_size(n * of):
+        raise UserError(
+            f"a part of {n} images holds no whole groups of minibatch_std: give each of {of} a multiple of {GROUP}"
+        )
+    groups = x.to(torch.promote_types(x.dtype, torch.float32)).view(size, n // size, channels, height, width)
     std = (groups.var(dim=0, correction=0) + EPSILON).sqrt().mean(dim=(1, 2, 3))
     return torch.cat([x, std.to(x.dtype).repeat(size)[:, None, None, None].expand(n, 1, height, width)], dim=1)
+
+
+def _group_size(n: int) -> int:
+    """The smallest divisor of ``n`` that is at least :data:`GROUP`, or ``n`` itself."""
+    return next(size for size in range(min(n, GROUP), n + 1) if n % size == 0)
 
 
 class Block(nn.Module):

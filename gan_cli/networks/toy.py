@@ -12,6 +12,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from gan_cli import processes
+
 
 class _Waves(nn.Module):
     """``x`` ``[N, d]`` -> ``x``, sin(xB), cos(xB): ``[N, width]``."""
@@ -110,5 +112,5 @@ class Discriminator(_Scaled):
     def forward(self, points: Tensor) -> Tensor:
         features = self.waves(((points - self.mean) / self.std).flatten(1))
         if self.batch_mean:
-            features = torch.cat([features, features.mean(dim=0).expand_as(features)], dim=1)
+            features = torch.cat([features, processes.mean(features.mean(dim=0)).expand_as(features)], dim=1)
         return self.layers(features).squeeze(1)

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from gan_cli.training.batches import Batches
 from gan_cli.training.games import Game
 from gan_cli.training.run import Run
+from gan_cli.training.shares import shares
 from gan_cli.training.terms import Terms, objective
 
 UPDATES = ("alternating", "shared", "simultaneous")
@@ -32,25 +33,28 @@ def train(
     for step in run.steps():
         for turn in range(1, k + 1):
             batch = next(batches)  # m examples of p_data
-            with set_grad_enabled(update != "alternating" and turn == k):  # G's update reuses the last turn's images
-                fake = game.generate(batch)  # m examples of p_g
-            differentiate(run.noted("discriminator", game.discriminator_terms(batch, fake)), optimizer_d)
+            for share in shares(batch, game, optimizer_d):  # the whole minibatch, unless its work is divided
+                with set_grad_enabled(
+                    update != "alternating" and turn == k
+                ):  # G's update reuses the last turn's images
+                    fake = game.generate(share)  # m examples of p_g
+                differentiate(run.noted("discriminator", game.discriminator_terms(share, fake)))
             if update != "simultaneous" or turn < k:
                 optimizer_d.step()
 
         with frozen(game.networks("discriminator")):
-            if update == "alternating":
-                fake = game.generate(batch)
-            differentiate(run.noted("generator", game.generator_terms(batch, fake)), optimizer_g)
+            for share in shares(batch, game, optimizer_g):
+                if update == "alternating":
+                    fake = game.generate(share)
+                differentiate(run.noted("generator", game.generator_terms(share, fake)))
         if update == "simultaneous":
             optimizer_d.step()
         optimizer_g.step()
         game.average(step, batches.batch_size)
 
 
-def differentiate(terms: Terms, optimizer: Optimizer) -> None:
-    """Set the gradients of the weights of ``optimizer`` to those of the sum of the terms' weighted means."""
-    optimizer.zero_grad()
+def differentiate(terms: Terms) -> None:
+    """Add to the gradients of the weights that of the sum of the terms' weighted means."""
     objective(terms).backward()
 
 

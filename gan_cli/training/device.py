@@ -4,7 +4,7 @@ import ctypes
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gan_cli import processes
 from gan_cli.errors import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -19,13 +20,16 @@ _LARGEST_MMAP_THRESHOLD = 32 << 20  # bytes; the largest value that glibc accept
 
 
 def device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is the first available of cuda, mps, cpu. UserError if there is none."""
+    """The device called ``name``; ``auto`` is the first available of cuda, mps, cpu. UserError if there is none.
+
+    If several processes share a run, each takes the GPU of its own number.
+    """
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, present in have.items() if present))
-    chosen = torch.device(name)
+    chosen = torch.device(next(kind for kind, present in have.items() if present) if name == "auto" else name)
     if not have[chosen.type]:
         raise UserError(f"device={name}: torch finds no {chosen.type} device here; use device=cpu, or auto")
+    if chosen.type == "cuda" and chosen.index is None and processes.count() > 1:
+        chosen = torch.device("cuda", processes.local_rank())
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device={name}: there are {torch.cuda.device_count()}, counted from cuda:0")
     return chosen
@@ -52,15 +56,19 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how networks are computed: the device, bfloat16 autocast, and the mode of ``torch.compile``."""
+    """Where and how networks are computed: the device, bfloat16 autocast, and the mode of ``torch.compile``.
+
+    ``dtype`` is the type of weights, images, logits and terms: float32, or float64 to check a computation.
+    """
 
     device: torch.device = CPU
     bf16: bool = False
     compile: str = "off"
+    dtype: torch.dtype = torch.float32
 
     def placed(self, network: nn.Module) -> nn.Module:
         """Move ``network`` to the device, in channels-last order, and return it. It speeds convolutions up."""
-        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which networks run."""
@@ -94,6 +102,25 @@ def prepare(on: torch.device, deterministic: bool = False) -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
             mallopt(_M_TRIM_THRESHOLD, -1)  # never trim
+
+
+def random_states(on: torch.device) -> dict[str, Tensor]:
+    """The states of torch's global random generators that work on ``on`` uses, by the kind of their device."""
+    states = {"cpu": torch.get_rng_state()}
+    if on.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(on)
+    if on.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_states(states: Mapping[str, Tensor], on: torch.device) -> None:
+    """Set torch's global random generators to ``states``. A generator without a state stays as it is."""
+    torch.set_rng_state(states["cpu"])
+    if on.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], on)
+    if on.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
 
 
 def holds(on: torch.device, data: Tensor) -> bool:

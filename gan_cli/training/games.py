@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from gan_cli import processes
 from gan_cli.augment import Augment
 from gan_cli.noise import Noise, sample_noise
 from gan_cli.training import ema
@@ -116,28 +118,28 @@ class Adversarial(Game):
         # The tuple hides the compiled networks from the module's children, whose weights they share.
         self._forward = compute.compiled(self.generator), compute.compiled(self.discriminator)
         self._averaged, self._latest = ema.tensors(self.ema), ema.tensors(self.generator)
-        self._real_logits: Tensor
+        self._real_logits: dict[int, Tensor] = {}  # of D's last update, by share
 
     def generate(self, batch: Batch) -> Tensor:
         """Fake images from fresh noise and the batch's labels, as many as the batch has real images."""
         z = sample_noise(self._noise.prior, len(batch.real), self._noise.z_dim, batch.real.device)
         with self._compute.autocast():
-            return self._forward[0](z, *batch.given).float()
+            return self._forward[0](z.to(self._compute.dtype), *batch.given).to(self._compute.dtype)
 
     def judge(self, batch: Batch, *images: Tensor) -> list[Tensor]:
-        """D's logits on each set of ``images`` after augmentation, each float32 ``[N]``."""
+        """D's logits on each set of ``images`` after augmentation, each ``[N]``."""
         views = [self._seen(some) for some in images]
         with self._compute.autocast():  # one context for all sets: the weights are cast once
-            return [self._forward[1](view, *batch.given).float() for view in views]
+            return [self._forward[1](view, *batch.given).to(self._compute.dtype) for view in views]
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         fake = fake.detach()
         real_logits, fake_logits = self.judge(batch, batch.real, fake)
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
-        self._real_logits = real_logits.detach()
-        terms |= _outputs(self._real_logits, fake_logits.detach())
-        if self.augment:
-            self.augment.observe(self._real_logits)
+        self._real_logits[batch.part] = real_logits.detach()
+        terms |= _outputs(real_logits.detach(), fake_logits.detach())
+        if self.augment and batch.last:
+            self.augment.observe(processes.whole(torch.cat([*self._real_logits.values()])))
         if self.penalty and batch.number % self._interval == 0:
             values = self.penalty(partial(self._critic, batch), batch.real, fake)
             terms["penalty"] = Term(values, weight=self._interval)
@@ -145,7 +147,7 @@ class Adversarial(Game):
 
     def generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         (fake_logits,) = self.judge(batch, fake)
-        return {"loss_g": Term(self._loss(self._real_logits, fake_logits)[1])}
+        return {"loss_g": Term(self._loss(self._real_logits[batch.part], fake_logits)[1])}
 
     def average(self, step: int, batch_size: int) -> None:
         decay = ema.decay(step * batch_size, batch_size, self._average.half_life, self._average.ramp)

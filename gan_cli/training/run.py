@@ -4,23 +4,20 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from PIL import Image
 
+from gan_cli import processes
 from gan_cli.errors import TrainingDiverged
 from gan_cli.metrics.catalogue import sorted_terms
-from gan_cli.pictures.animation import write_run_animation
-from gan_cli.pictures.curves import write_curves
-from gan_cli.pictures.grids import write_png
-from gan_cli.rundir import checkpoint, layout
+from gan_cli.rundir import checkpoint
 from gan_cli.rundir.checkpoint import Checkpoint
-from gan_cli.rundir.disk_retry import Writer
-from gan_cli.rundir.records import Records, Sink
+from gan_cli.rundir.records import Sink
 from gan_cli.rundir.signals import Stopped, stop_on_signal
+from gan_cli.training.folder import Files, Folder, NoFolder
 from gan_cli.training.nonfinite import Watch
 from gan_cli.training.plan import Outcome, Plan, Show, lr_factor
 from gan_cli.training.state import State
@@ -55,22 +52,24 @@ class Run:
         resume: Checkpoint | None = None,
     ) -> None:
         self.state, self.plan, self.run_dir = state, plan, run_dir
-        self._draw, self._evaluate, self._config = draw, evaluate, config
-        self._metrics: Mapping[str, float] = {}
+        self._evaluate, self._metrics = evaluate, dict[str, float]()
         if resume:
-            self._restore(resume)
+            state.restore(resume)
             state.stopwatch = Stopwatch(state.device, resume.progress.seconds)
-        self._ticked, self._saved_best = state.progress, state.best
+        processes.copy_from_leader(state.game.state_dict().values())
+        self._ticked = state.progress
         sides = {side: state.game.networks(side) for side in ("discriminator", "generator")}
         self._watch = Watch(sides, state.device)
-        self._records = Records(run_dir, state.step, sinks)
         with contextlib.ExitStack() as stack:
             self._show = stack.enter_context(
                 contextlib.closing(show(state.step, plan.steps, state.stopwatch, plan.max_seconds))
             )
             self._stop = stack.enter_context(stop_on_signal())
             self._open = stack.pop_all()
-        self._writer = Writer(plan.on_write_error, self._show.say, lambda: self._stop.signum is not None)
+        self._files: Files = NoFolder()
+        if processes.leads():
+            stopped = lambda: self._stop.signum is not None  # noqa: E731
+            self._files = Folder(state, plan, run_dir, draw, sinks, config, self._show.say, stopped)
 
     def __enter__(self) -> "Run":
         return self
@@ -94,10 +93,7 @@ class Run:
     def steps(self) -> Iterator[int]:
         """Yield the number of each step, from 1. The tasks due after a step precede the next number."""
         state, plan = self.state, self.plan
-        if state.step == 0:
-            self._write_grid()
-        if state.step == 0 or not layout.of_run(self.run_dir):
-            self._save()  # a full disk is found now, and a rollback has a checkpoint
+        self._files.begin()
         state.stopwatch.start()
         while state.step < plan.steps:
             self._set_learning_rates()
@@ -121,27 +117,27 @@ class Run:
     def _settle(self) -> bool:
         """Do the tasks due after this step. Return whether it was the last step."""
         plan, step, stopwatch = self.plan, self.state.step, self.state.stopwatch
-        finished = step == plan.steps or (plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds)
-        stopping = finished or self._stop.signum is not None
+        late = plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds
+        # All processes act alike on a signal to one of them, and on the clock of the slowest.
+        ended, signum, asked = processes.most([late, self._stop.signum or 0, self._stop.save_signum or 0])
+        self._stop.signum = signum or self._stop.signum
+        finished = step == plan.steps or bool(ended)
+        stopping = finished or bool(signum)
         intervals = (plan.log_every, plan.sample_every, plan.checkpoint_every, plan.eval_every)
-        due = self._stop.save_signum is not None or any(step % every == 0 for every in intervals if every)
+        due = bool(asked) or any(step % every == 0 for every in intervals if every)
         if stopping or due or self.state.device.type == "cpu":  # on other devices a check waits for the device
             self._watch.check()
         if stopping or due:
             with stopwatch.paused():
-                self._housekeep(finished, stopping)
+                self._housekeep(finished, stopping, bool(asked))
         return stopping
 
-    def _housekeep(self, finished: bool, stopping: bool) -> None:
-        """Do the tasks due after this step: all tasks if ``finished``, at least a checkpoint if ``stopping``."""
-        state = self.state
+    def _housekeep(self, finished: bool, stopping: bool, asked: bool) -> None:
+        """Do the tasks due after this step: all if ``finished``, a checkpoint if ``stopping`` or ``asked`` for one."""
         scores, is_best = self._scores(finished)
-        if finished or scores or state.step % self.plan.log_every == 0:
+        if finished or scores or self.state.step % self.plan.log_every == 0:
             self._tick(scores)
-        self._writer.attempt(partial(self._write, finished, stopping, is_best), last=stopping)
-        if self._writer.overdue:
-            state.best = self._saved_best  # no file holds the new best
-        else:
+        if self._files.write(finished, stopping, asked, is_best) and asked:
             self._stop.saved()
 
     def _scores(self, finished: bool) -> tuple[dict[str, float], bool]:
@@ -150,7 +146,8 @@ class Run:
         if not self._evaluate or not plan.eval_every or not (finished or state.step % plan.eval_every == 0):
             return {}, False
         found: Mapping[str, float] = {}
-        with contextlib.suppress(Stopped), self._stop.at_once():
+        alone = processes.count() == 1  # otherwise the processes wait for each other during an evaluation
+        with contextlib.suppress(Stopped), self._stop.at_once() if alone else contextlib.nullcontext():
             found = self._evaluate()
         scores = {name: value for name, value in found.items() if math.isfinite(value)}
         score = scores.get(next(iter(found), ""), math.inf)
@@ -165,56 +162,21 @@ class Run:
         rate = (now.images - self._ticked.images) / (now.seconds - self._ticked.seconds)
         counted = {"step": state.step, "images": now.images, "seconds": now.seconds, "images_per_second": rate}
         self._metrics = {**counted, **sorted_terms(state.totals.means()), **scores, "time": time.time()}
-        self._records.add(self._metrics)
+        self._files.record(self._metrics)
         self._show.tick(self._metrics)
         state.totals, self._ticked = Totals(state.device), now
-
-    def _write(self, finished: bool, stopping: bool, is_best: bool) -> None:
-        """Write the files that are due. After an OSError it may be called again."""
-        plan, step = self.plan, self.state.step
-        self._records.flush()
-        if finished or step % plan.sample_every == 0:
-            self._write_grid()
-            self._records.flush()
-        asked = stopping or self._stop.save_signum is not None
-        if asked or is_best or self._writer.overdue or step % plan.checkpoint_every == 0:
-            self._save(is_best)
-            if self._config and not (self.run_dir / layout.CONFIG).is_file():  # the folder was deleted
-                checkpoint.save_config(self.run_dir, self._config)
-            write_curves(self.run_dir)
-        if finished:
-            write_run_animation(self.run_dir)
-
-    def _write_grid(self) -> None:
-        path = layout.sample_grid(self.run_dir, self.state.step)
-        write_png(self._draw(self.state.step), path)
-        self._records.add_grid(self.state.step, path)
-
-    def _save(self, is_best: bool = False) -> None:
-        state = self.state
-        tensors, settings = state.capture()
-        checkpoint.save(
-            self.run_dir / "checkpoints", state.progress, self._config or {}, tensors, settings,
-            describe=state.describe, keep=self.plan.keep, best=is_best,
-        )  # fmt: skip
-        self._saved_best = state.best
-
-    def _restore(self, saved: Checkpoint) -> None:
-        """Restore the state of the checkpoint ``saved``. Remove the pictures of later steps."""
-        self.state.restore(saved)
-        layout.remove_grids_after(self.run_dir, self.state.step)
 
     def _go_back(self, diverged: TrainingDiverged) -> None:
         """Go back to the last checkpoint and halve the learning rates. The second time in a run, raise ``diverged``."""
         state = self.state
-        if self.plan.on_nonfinite == "stop" or not layout.of_run(self.run_dir):
+        if self.plan.on_nonfinite == "stop" or not processes.told(self._files.saved):
             raise diverged
         if state.lr_scale < 1:
             raise TrainingDiverged(f"{diverged}, once more, at half the learning rates; begin anew with lower ones")
-        self._restore(checkpoint.read(self.run_dir))
+        state.restore(checkpoint.read(self.run_dir))
         state.lr_scale = 0.5
         self._watch.reset()
-        self._records.rewind(state.step)
+        self._files.rewind()
         self._show.rewind(state.step)
         self._ticked = state.progress
         self._show.say(f"{diverged}; back to step {state.step:,}, with half the learning rates from there on")

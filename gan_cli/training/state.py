@@ -14,6 +14,7 @@ from gan_cli.errors import UserError, one_line
 from gan_cli.penalties import clip_weights
 from gan_cli.rundir.checkpoint import Checkpoint, Progress
 from gan_cli.training.batches import Batches
+from gan_cli.training.device import random_states, set_random_states
 from gan_cli.training.games import Game
 from gan_cli.training.stopwatch import Stopwatch
 from gan_cli.training.terms import Totals
@@ -52,7 +53,8 @@ class State:
         modules = module_tensors(dict(self.game.named_children()))
         states, settings = optimizer_tensors(self.optimizers)
         totals = {f"terms.{name}": value for name, value in self.totals.state().items()}
-        return modules | states | totals | _random_states(self.device), settings
+        random = {f"rng.{name}": value for name, value in random_states(self.device).items()}
+        return modules | states | totals | random, settings
 
     def restore(self, saved: Checkpoint) -> None:
         """Restore the state that ``saved`` holds, except the clock. UserError if the file does not fit."""
@@ -180,24 +182,9 @@ def _alike(saved: Any, fresh: Any) -> bool:
     return type(saved) is type(fresh) or any({type(saved), type(fresh)} <= set(kinds) for kinds in interchangeable)
 
 
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's global random generators, by their names in a checkpoint."""
-    states = {"rng.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["rng.cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps":
-        states["rng.mps"] = torch.mps.get_rng_state()
-    return states
-
-
 def _load_random_states(checkpoint: Checkpoint, device: torch.device) -> None:
     """Restore the states of torch's global random generators. UserError if the file lacks them."""
-    states = checkpoint.tensors("rng")
     try:
-        torch.set_rng_state(states["cpu"])
-        if device.type == "cuda" and "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], device)
-        if device.type == "mps" and "mps" in states:
-            torch.mps.set_rng_state(states["mps"])
+        set_random_states(checkpoint.tensors("rng"), device)
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(f"the random state in {checkpoint.path} can't be read ({error!r}); use an older one") from error

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gan_cli import processes
+
 RESERVED = frozenset({"step", "images", "seconds", "images_per_second", "time"})  # the other keys of a record
 
 
@@ -36,7 +38,7 @@ def objective(terms: Terms) -> Tensor:
 
 
 class Totals:
-    """Sum and count of each term since the last tick, on the device. No step waits for them.
+    """Sum and count of each term since the last tick, over all processes, on the device. No step waits for them.
 
     Sums are float64. On a device without float64 (MPS), sums are float32 with Kahan's compensation. ``saved`` is the
     result of :meth:`state`: a run that is resumed between two ticks averages over the same steps.
@@ -57,13 +59,15 @@ class Totals:
 
         ValueError for a name that is not an identifier, or that is RESERVED.
         """
-        for name, term in terms.items():
-            value = term.values.detach().sum(dtype=self._dtype)
+        sums = [term.values.detach().sum(dtype=self._dtype) for term in terms.values()]
+        if processes.count() > 1:
+            sums = [*processes.total(torch.stack(sums))]
+        for (name, term), value in zip(terms.items(), sums, strict=True):
             if name not in self._sums:
                 if not name.isidentifier() or name in RESERVED:
                     raise ValueError(f"a term can't be named {name!r}: use letters, digits and _, and another name")
                 self._sums[name], self._counts[name] = torch.zeros_like(value), 0
-            self._counts[name] += term.values.numel()
+            self._counts[name] += term.values.numel() * processes.count()
             self._accumulate(name, value)
         return {name: self._sums[name] for name in terms}
 

@@ -1,0 +1,188 @@
+"""The processes that share a run. Each computes its share of every minibatch, and all of them agree.
+
+torchrun starts the processes and tells each its rank. Rank 0 leads: it alone reads the command, writes the run folder
+and prints. A run without torchrun is one process of one: the functions here then return their argument.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from gan_cli.errors import UserError
+
+T = TypeVar("T")
+# A process that dies closes its connections, and the others notice at once. Time must not end a wait: the leader may
+# wait for days until its disk takes files again.
+PATIENCE = timedelta(days=30)
+_parts = ContextVar("parts", default=1)
+_idle = ContextVar("idle", default=False)  # whether the other processes wait for a task
+LOST = "another process of this run has ended, so this one ends too; the same command with resume=auto goes on"
+
+
+def count() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def leads() -> bool:
+    """Whether this process is the leader."""
+    return rank() == 0
+
+
+def parts() -> int:
+    """The number of parts in which the minibatch at hand is computed: by all processes, and one after the other."""
+    return _parts.get()
+
+
+@contextmanager
+def divided(of: int) -> Iterator[None]:
+    """Within this context a minibatch is computed in ``of`` parts."""
+    before = _parts.set(of)
+    try:
+        yield
+    finally:
+        _parts.reset(before)
+
+
+def started() -> tuple[int, int]:
+    """The rank of this process and the number of processes, as torchrun's environment says."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_rank() -> int:
+    """The number of this process on its machine, from 0. It chooses the GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def join() -> None:
+    """Meet the other processes that torchrun has started. A process that was started alone meets nobody."""
+    if started()[1] > 1 and not dist.is_initialized():
+        backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(local_rank())
+        _exchange(dist.init_process_group, backends, timeout=PATIENCE)
+        _idle.set(True)
+
+
+def leave() -> None:
+    """Close the connections to the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _exchange(collective: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Call ``collective``. UserError if another process has ended."""
+    try:
+        collective(*arguments, **options)
+    except RuntimeError as error:
+        raise UserError(LOST) from error
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum of ``x`` over all processes, without a gradient."""
+    if count() == 1:
+        return x
+    result = x.detach().clone()
+    _exchange(dist.all_reduce, result)
+    return result
+
+
+def most(numbers: Sequence[int]) -> Sequence[int]:
+    """The maximum over all processes of each of the ``numbers``."""
+    if count() == 1:
+        return numbers
+    found = torch.tensor(numbers)
+    _exchange(dist.all_reduce, found, dist.ReduceOp.MAX)
+    return found.tolist()
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean over the whole minibatch, of the means ``x`` of its parts. It can be differentiated any number of times.
+
+    UserError if this process computes several parts of the minibatch: it does not know the others yet.
+    """
+    if parts() > count():
+        raise UserError("a layer or penalty needs the whole minibatch at once: use accumulate=1, or another one")
+    return x if count() == 1 else _Mean.apply(x)
+
+
+class _Mean(torch.autograd.Function):
+    """The objective is the mean over the processes. The gradient of a mean is then the mean of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return total(x) / count()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Mean.apply(gradient.contiguous())
+
+
+def share(x: Tensor) -> Tensor:
+    """The rows of ``x`` that this process computes: every ``count()``-th. The last row fills up uneven shares."""
+    if count() == 1:
+        return x
+    missing = -len(x) % count()
+    return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])[rank() :: count()]
+
+
+def whole(x: Tensor) -> Tensor:
+    """The rows of which every process has its :func:`share`, in their order, without a gradient."""
+    if count() == 1:
+        return x
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(count())]
+    _exchange(dist.all_gather, parts, x.detach().contiguous())
+    return torch.stack(parts, dim=1).flatten(0, 1)
+
+
+def copy_from_leader(tensors: Iterable[Tensor]) -> None:
+    """Set ``tensors`` to the leader's values, in place."""
+    if count() > 1:
+        for tensor in tensors:
+            sent = tensor.detach().contiguous()
+            _exchange(dist.broadcast, sent, 0)
+            tensor.detach().copy_(sent)
+
+
+def told(value: T) -> T:
+    """The leader's ``value`` in every process."""
+    box = [value]
+    if count() > 1:
+        _exchange(dist.broadcast_object_list, box, 0)
+    return box[0]
+
+
+def assign(task: T | None) -> T | None:
+    """The ``task`` that the leader assigns, in every process. What it assigns later is not told."""
+    if not _idle.get():
+        return task
+    _idle.set(False)
+    return told(task)
+
+
+def together(make: Callable[[], T]) -> T:
+    """What ``make`` returns in this process. All processes call it. If it raises UserError in one, all raise that."""
+    value, line = None, None
+    try:
+        value = make()
+    except UserError as error:
+        line = str(error)
+    lines = [line] * count()
+    if count() > 1:
+        _exchange(dist.all_gather_object, lines, line)
+    for i, text in enumerate(lines):
+        if text is not None:
+            raise UserError(text if i == 0 else f"process {i} of {count()}: {text}")
+    return value  # type: ignore[return-value]
