@@ -90,7 +90,7 @@ class LeCam(nn.Module):
         self.register_buffer("filled", torch.zeros(()))  # the EMA of 1: means / filled corrects the start at 0
 
     def forward(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
-        logits = torch.stack([discriminator(real), discriminator(fake)]).float()
+        logits = torch.stack([discriminator(real), discriminator(fake)]).to(self.means.dtype)
         with torch.no_grad():
             self.means.mul_(self.decay).add_(processes.mean(logits.mean(dim=1)), alpha=1 - self.decay)
             self.filled.mul_(self.decay).add_(1 - self.decay)

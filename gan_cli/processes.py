@@ -26,6 +26,13 @@ _idle = ContextVar("idle", default=False)  # whether the other processes wait fo
 LOST = "another process of this run has ended, so this one ends too; the same command with resume=auto goes on"
 
 
+class Lost(UserError):
+    """Another process of this run has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(LOST)
+
+
 def count() -> int:
     """The number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -83,11 +90,11 @@ def leave() -> None:
 
 
 def _exchange(collective: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    """Call ``collective``. UserError if another process has ended."""
+    """Call ``collective``. Lost if another process has ended."""
     try:
         collective(*arguments, **options)
     except RuntimeError as error:
-        raise UserError(LOST) from error
+        raise Lost from error
 
 
 def total(x: Tensor) -> Tensor:

@@ -1,10 +1,16 @@
 """Several processes that share a run, and minibatches in parts: the result is that of one process."""
 
+import itertools
+import json
+import shutil
+import signal
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import torchrun
+from helpers import FAST, torchrun
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -17,8 +23,9 @@ from gan_cli.networks import conv, cs231n, dcgan, maxout, mlp, r3gan, resnet, st
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training.shares import check
 
-STEPS, BATCH = 20, 48
-PROCESSES = 1, 2, 3
+BATCH = 48
+# Adam divides by a gradient's size. Where a gradient is almost 0, the default eps of 1e-8 magnifies rounding.
+ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.99), eps=1e-5)
 R1, R1R2 = gan_cli.Penalty(penalties.r1, interval=2), gan_cli.Penalty(penalties.r1r2)
 GP, DRAGAN = gan_cli.Penalty(penalties.gradient_penalty), gan_cli.Penalty(penalties.dragan)
 SMALL = {"widths": [8]}
@@ -31,18 +38,19 @@ CASES = {
     "maxout": (maxout, 8, {"width": 16}, {"width": 8}, {"update": "simultaneous"}),
     "resnet": (resnet, 32, {"width": 2}, {"width": 2}, {}),
     "cs231n": (cs231n, 28, {}, {}, {}),
-    "r3gan": (r3gan, 16, {"width": 8}, {"width": 8}, {"loss": losses.relativistic, "augment": ADA, "penalty": R1R2}),
-    "stylegan2": (stylegan2, 16, {"width": 4}, {"width": 4}, {"augment": InstanceNoise, "penalty": R1}),
+    "r3gan": (r3gan, 8, {"width": 8}, {"width": 8}, {"loss": losses.relativistic, "augment": ADA, "penalty": R1R2}),
+    "stylegan2": (stylegan2, 8, {"width": 4}, {"width": 4}, {"augment": InstanceNoise, "penalty": R1}),
     "toy": (toy, 0, SMALL, {**SMALL, "batch_mean": True}, {}),
     "wgan_gp": (mlp, 8, NO_NORM, SMALL, {"augment": DiffAugment, "penalty": GP}),
     "dragan": (mlp, 8, SMALL, SMALL, {"penalty": DRAGAN}),
     "lecam": (mlp, 8, NO_NORM, SMALL, {"penalty": penalties.LeCam}),
 }
 PICTURE = Image.new("L", (4, 4))
+QUICK = ("mlp", "dcgan", "maxout", "r3gan", "stylegan2", "toy", "wgan_gp", "dragan", "lecam")
 IN_PARTS = ("r3gan", "stylegan2", "wgan_gp")  # no layer mixes images, but in whole groups
 
 
-def _train(name, folder, accumulate=1):
+def _train(name, folder, steps, accumulate=1):
     """One of the CASES in float64, in ``folder``, in all processes that share this call."""
     networks, size, of_g, of_d, options = CASES[name]
     random = torch.Generator().manual_seed(0)
@@ -57,31 +65,37 @@ def _train(name, folder, accumulate=1):
     gan_cli.train(
         networks.Generator(data.image_shape, 4, **of_g, **classes),
         networks.Discriminator(data.image_shape, **of_d, **classes),
-        data, run_dir=folder / f"{name}-{accumulate}", plan=gan_cli.Plan(STEPS, log_every=5, sample_every=100),
+        data, run_dir=folder / f"{name}-{accumulate}", plan=gan_cli.Plan(steps, log_every=2, sample_every=100),
         batch_size=BATCH, accumulate=accumulate, noise=gan_cli.Noise(z_dim=4, prior="normal"),
-        compute=gan_cli.Compute(dtype=torch.float64), sinks={}, draw=lambda *_: PICTURE, **{**options, **made},
+        optimizer_g=ADAM, optimizer_d=ADAM, compute=gan_cli.Compute(dtype=torch.float64), sinks={},
+        draw=lambda *_: PICTURE, **{**options, **made},
     )  # fmt: skip
 
 
-def _train_all():
+def _train_all(names, steps):
     """What each of the processes does in the folder it is started in."""
     torch.set_num_threads(1)
-    for name in CASES:
-        _train(name, Path.cwd())
-    for name in IN_PARTS:
-        _train(name, Path.cwd(), accumulate=2)
+    for name in names:
+        _train(name, Path.cwd(), steps)
+        if name in IN_PARTS:
+            _train(name, Path.cwd(), steps, accumulate=2)
     processes.leave()
+
+
+def _trained(names, steps, numbers, folder):
+    """``names`` of CASES, by 1 process and by each of ``numbers`` of them, in a folder for each number."""
+    for n in (1, *numbers):  # one after the other: waiting processes take time as well
+        (folder / str(n)).mkdir()
+        for process in torchrun(n, "train", [], folder / str(n), partial(_train_all, names, steps)):
+            assert process.wait(200) == 0, process.err.read_text()
+            assert process.err.read_text() == ""
+    return folder
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """All CASES, by 1, 2 and 3 processes: the folder of each."""
-    folders = {n: tmp_path_factory.mktemp(f"processes{n}") for n in PROCESSES}
-    for n, folder in folders.items():  # one after the other: waiting processes take time as well
-        for process in torchrun(n, "train", [], folder, _train_all):
-            assert process.wait(120) == 0, process.err.read_text()
-            assert process.err.read_text() == ""
-    return folders
+    """Four steps of QUICK, by 1 and 2 processes."""
+    return _trained(QUICK, 4, [2], tmp_path_factory.mktemp("processes"))
 
 
 def _last(run_dir):
@@ -100,20 +114,32 @@ def _agree(run_dir, other):
             assert error < 1e-10, (name, error)
 
 
-@pytest.mark.parametrize("n", PROCESSES[1:])
-@pytest.mark.parametrize("name", CASES)
-def test_the_result_does_not_depend_on_the_number_of_processes(trained, name, n):
-    _agree(trained[1] / f"{name}-1", trained[n] / f"{name}-1")
-    rows = [read_metrics(trained[i] / f"{name}-1") for i in (1, n)]
-    for ours, theirs in zip(*rows, strict=True):
+def _rows_agree(run_dir, other):
+    for ours, theirs in zip(read_metrics(run_dir), read_metrics(other), strict=True):
         for term in ours.keys() - {"time", "seconds", "images_per_second"}:
             assert theirs[term] == pytest.approx(ours[term], rel=1e-9, abs=1e-12), term
 
 
-@pytest.mark.parametrize("n", PROCESSES)
+@pytest.mark.parametrize("name", QUICK)
+def test_the_result_does_not_depend_on_the_number_of_processes(trained, name):
+    _agree(trained / f"1/{name}-1", trained / f"2/{name}-1")
+    _rows_agree(trained / f"1/{name}-1", trained / f"2/{name}-1")
+
+
+@pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("name", IN_PARTS)
 def test_the_result_does_not_depend_on_the_number_of_parts(trained, name, n):
-    _agree(trained[1] / f"{name}-1", trained[n] / f"{name}-2")
+    _agree(trained / f"1/{name}-1", trained / f"{n}/{name}-2")
+    _rows_agree(trained / f"1/{name}-1", trained / f"{n}/{name}-2")
+
+
+@pytest.mark.slow
+def test_all_families_agree_over_20_steps_on_1_2_and_3_processes(tmp_path):
+    folder = _trained(list(CASES), 20, [2, 3], tmp_path)
+    for n, name in itertools.product((2, 3), CASES):
+        _agree(folder / f"1/{name}-1", folder / f"{n}/{name}-1")
+    for n, name in itertools.product((1, 2, 3), IN_PARTS):
+        _agree(folder / f"1/{name}-1", folder / f"{n}/{name}-2")
 
 
 def test_a_minibatch_that_cannot_be_divided_is_refused():
@@ -131,3 +157,110 @@ def test_layers_that_need_the_whole_minibatch_refuse_a_part():
         penalties.LeCam()(lambda images: images.mean((1, 2, 3)), torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4))
     with processes.divided(2), pytest.raises(UserError, match="no whole groups of minibatch_std"):
         stylegan2.minibatch_std(torch.zeros(6, 1, 4, 4))
+
+
+def _words(run_dir, *more):
+    return [
+        *FAST,
+        "batch_size=6",
+        "net.generator.widths=[8]",
+        "net.discriminator.widths=[8]",
+        f"run_dir={run_dir}",
+        *more,
+    ]
+
+
+def _end(processes_, folder):
+    """The statuses of processes, and what the first and the others printed."""
+    statuses = [process.wait() for process in processes_]
+    told = [(process.out.read_text(), process.err.read_text()) for process in processes_]
+    return statuses, told[0], told[1:]
+
+
+@pytest.fixture(scope="module")
+def shared_run(tmp_path_factory):
+    """A run of six steps by the command, in two processes, and what it printed."""
+    folder = tmp_path_factory.mktemp("shared")
+    return folder, _end(torchrun(2, "gan-train", _words("run", "steps=6"), folder), folder)
+
+
+def test_the_first_of_the_processes_alone_writes_and_speaks(shared_run):
+    folder, (statuses, (out, err), others) = shared_run
+    assert (statuses, err, others) == ([0, 0], "", [("", "")])
+    assert out.startswith("on 2 processes, 3 images each: CPU")
+    assert sorted(path.name for path in folder.iterdir()) == ["0.err", "0.out", "1.err", "1.out", "run"]
+    assert json.loads((folder / "run" / "status.json").read_text())["status"] == "complete"
+
+
+def test_a_run_goes_on_with_another_number_of_processes(shared_run, tmp_path, call):
+    folder, _ = shared_run
+    shutil.copytree(folder / "run", tmp_path / "run")
+    statuses, (out, err), _ = _end(torchrun(3, "gan-train", ["resume=run", "steps=9"], tmp_path), tmp_path)
+    assert (statuses, err) == ([0, 0, 0], "") and out.startswith("on 3 processes, 2 images each")
+    done = call("gan-train", "resume=run", "steps=12")
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, 13))
+    assert call("gan-train", *_words("alone", "steps=12")).returncode == 0
+    far, near = (_moved(tmp_path / "alone", tmp_path / other) for other in ("alone", "run"))
+    assert near < 0.05 * far, "in bfloat16 or float32 the order of summation shows, far below what a run moves"
+
+
+def _moved(run_dir, other):
+    """How far the weights of a run lie at its end from those of another at its end, or of its own beginning."""
+    end, at = _last(run_dir), _last(other)
+    if run_dir == other:
+        at = load_file(run_dir / "checkpoints" / "00000000.safetensors")
+    names = [name for name in end if name.split(".")[0] in ("generator", "discriminator") and "running" not in name]
+    return sum((end[name].double() - at[name].double()).square().sum() for name in names).sqrt()
+
+
+def test_mistakes_get_one_line_from_the_first_process(shared_run, tmp_path, call, monkeypatch):
+    folder, _ = shared_run
+    for words, line in [
+        (_words("new", "batch_size=7"), "batch_size=7 can't be divided by 2"),
+        (_words("new", "k=0"), "k=0 should be at least 1"),
+        (_words(folder / "run"), "holds a run already"),
+        (["-m", *_words("new")], "a sweep can't share its runs among torchrun's processes"),
+    ]:
+        statuses, (out, err), others = _end(torchrun(2, "gan-train", words, tmp_path), tmp_path)
+        assert statuses[0] == 2 and out == "" and err.count("\n") == 1 and line in err, err
+        assert others == [("", "")] or "-m" in words
+        assert not (tmp_path / "new").exists() and not (tmp_path / "outputs").exists()
+
+
+def _until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def going(tmp_path):
+    """A run of two processes that has made some steps and will not end by itself."""
+    started = torchrun(2, "gan-train", _words("run", "steps=1000000", "log_every=5"), tmp_path)
+    _until(lambda: len(read_metrics(tmp_path / "run")) > 1)
+    yield started, tmp_path / "run"
+    for process in started:
+        process.kill()
+
+
+def test_all_processes_end_alike_on_a_signal_to_one(going):
+    (first, second), run_dir = going
+    second.send_signal(signal.SIGTERM)
+    assert [first.wait(), second.wait()] == [128 + signal.SIGTERM] * 2
+    assert first.out.read_text().splitlines()[-1].startswith("to go on:  gan-train resume=run")
+    step = int(sorted((run_dir / "checkpoints").glob("0*"))[-1].stem)
+    assert json.loads((run_dir / "status.json").read_text()) | {"overrides": {}} == {
+        "overrides": {}, "status": "stopped", "step": step, "error": None,
+    }  # fmt: skip
+
+
+def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(going, call):
+    (first, second), run_dir = going
+    second.kill()
+    assert first.wait(30) == 2
+    assert first.err.read_text() == f"gan-train: {processes.LOST}\n"
+    saved = int(sorted((run_dir / "checkpoints").glob("0*"))[-1].stem)
+    done = call("gan-train", *_words("run", f"steps={saved + 2}", "log_every=5", "resume=auto"))
+    assert done.returncode == 0, done.stderr

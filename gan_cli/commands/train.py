@@ -15,7 +15,7 @@ from gan_cli.config.build import Assembled, assemble
 from gan_cli.config.resume import resumed, settled
 from gan_cli.config.saved import SavedRun, open_run
 from gan_cli.config.trust import to_be_trusted
-from gan_cli.errors import UserError
+from gan_cli.errors import TrainingDiverged, UserError
 from gan_cli.metrics.catalogue import FIRST_SCORES
 from gan_cli.pictures.animation import write_run_animation
 from gan_cli.pictures.curves import write_curves
@@ -65,7 +65,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
         if elsewhere:
             saved = SavedRun(branched(saved.checkpoint, run_dir), saved.trust)
     processes.assign(Task(config, run_dir, saved.path if saved else None))
-    parts = processes.together(partial(_assembled, config, saved))
+    parts = processes.together(partial(_checked, config, saved))
     for line in parts.notes:
         log.warning(line)
     checkpoint.save_config(run_dir, parts.config)
@@ -109,16 +109,26 @@ def in_company(command: Callable[[], None]) -> None:
 
 
 def _follow(task: Task) -> None:
-    """Take part in the run of the leader."""
+    """Take part in the run of the leader, which reports all errors but the loss of a process."""
     logging.getLogger("gan_cli").setLevel(logging.CRITICAL)
-    saved = open_run(task.resume, task.config["trust"]) if task.resume else None
-    parts = processes.together(partial(_assembled, task.config, saved))
-    outcome = execute(parts, task.run_dir, saved.checkpoint if saved else None)
+    try:
+        parts, resume = processes.together(partial(_assembled, task.config, task.resume))
+        outcome = execute(parts, task.run_dir, resume)
+    except processes.Lost:
+        raise
+    except (UserError, TrainingDiverged):
+        raise SystemExit(2) from None
     if outcome.signum is not None:
         raise SystemExit(128 + outcome.signum)
 
 
-def _assembled(config: Mapping[str, Any], saved: SavedRun | None) -> Assembled:
+def _assembled(config: Mapping[str, Any], resume: Path | None) -> tuple[Assembled, Checkpoint | None]:
+    """The run that ``config`` describes, and the checkpoint from which it goes on."""
+    saved = open_run(resume, config["trust"]) if resume else None
+    return _checked(config, saved), saved.checkpoint if saved else None
+
+
+def _checked(config: Mapping[str, Any], saved: SavedRun | None) -> Assembled:
     parts = assemble(config, saved)
     check_shares(config["batch_size"], config["accumulate"], config["update"], parts.state.game.children())
     return parts

@@ -112,7 +112,7 @@ class Adversarial(Game):
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
         self.augment = augment.to(compute.device) if augment else None
         function = penalty.function
-        self.penalty = function.to(compute.device) if isinstance(function, nn.Module) else function
+        self.penalty = function.to(compute.device, compute.dtype) if isinstance(function, nn.Module) else function
         self._loss, self._noise, self._interval, self._average = loss, noise, penalty.interval, average
         self._compute = compute
         # The tuple hides the compiled networks from the module's children, whose weights they share.
@@ -138,11 +138,11 @@ class Adversarial(Game):
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
         self._real_logits[batch.part] = real_logits.detach()
         terms |= _outputs(real_logits.detach(), fake_logits.detach())
-        if self.augment and batch.last:
-            self.augment.observe(processes.whole(torch.cat([*self._real_logits.values()])))
         if self.penalty and batch.number % self._interval == 0:
             values = self.penalty(partial(self._critic, batch), batch.real, fake)
             terms["penalty"] = Term(values, weight=self._interval)
+        if self.augment and batch.last:
+            self.augment.observe(processes.whole(torch.cat([*self._real_logits.values()])))
         return terms
 
     def generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
