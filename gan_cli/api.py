@@ -76,7 +76,7 @@ def train(
         raise UserError(f"no update {update!r}" + did_you_mean(update, UPDATES))
     run_dir = Path(run_dir)
     with layout.locked(run_dir):
-        if not resume and (run_dir / "checkpoints").exists():
+        if not resume and layout.holds_run(run_dir):
             raise UserError(f"{run_dir} holds a run already; give resume=True to go on with it, or another run_dir")
         saved = open_run(run_dir) if resume and layout.of_run(run_dir) else None
         data = training_data(dataset) if isinstance(dataset, Mapping) else dataset
