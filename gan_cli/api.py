@@ -122,7 +122,7 @@ def _begin(stack: ExitStack, run_dir: Path, resume: bool) -> None:
     """Lock ``run_dir`` while ``stack`` is open. UserError if it holds a run that should not go on."""
     if processes.leads():
         stack.enter_context(layout.locked(run_dir))
-        if not resume and (run_dir / "checkpoints").exists():
+        if not resume and layout.holds_run(run_dir):
             raise UserError(f"{run_dir} holds a run already; give resume=True to go on with it, or another run_dir")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,7 +27,7 @@ from gan_cli.config import sweep
 from gan_cli.config.explain import explain
 from gan_cli.config.paths import absolute
 from gan_cli.config.validation import check_resume, validate
-from gan_cli.config.words import refuse_option, whole
+from gan_cli.config.words import below_home, refuse_option, whole
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, remove_empty
 from gan_cli.rundir.status import Record
@@ -167,6 +168,18 @@ def _parser() -> argparse.ArgumentParser:
         del argparse.ArgumentParser._check_help  # type: ignore[attr-defined]  # restore the inherited check
 
 
+def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+    """``hydra.mode``, which Hydra composes the whole configuration to look at, before it composes it for the run.
+
+    This package's files leave it unset. A word about Hydra, or a file that an option brings along, may set it.
+    """
+    words = set(sys.argv[1:]) - {"-m", "--multirun"}
+    if any(word.startswith("-") or "hydra" in word for word in words):
+        return _composed_mode(self, config_name, overrides)  # type: ignore[no-any-return]
+    return None
+
+
+_composed_mode, Hydra.get_mode = Hydra.get_mode, _mode  # type: ignore[method-assign]
 sys.modules["hydra.main"].get_args_parser = _parser  # type: ignore[attr-defined]
 # Hydra then raises its errors instead of printing them. Its variable HYDRA_FULL_ERROR would reach a sweep's workers.
 sys.modules["hydra._internal.utils"].run_and_report = lambda function: function()  # type: ignore[attr-defined]
@@ -177,9 +190,7 @@ def _run(command: str, main: Callable[[], Any]) -> None:
         print(f"gan-cli {__version__}")
         return
     take_any_letter()
-    sys.argv[1:] = map(whole, sys.argv[1:])
-    if not any(word.startswith("-") or "hydra" in word for word in sys.argv[1:]):
-        sys.argv.append("--run")  # else Hydra composes the configuration twice: once to look whether this is a sweep
+    sys.argv[1:] = [below_home(whole(word)) for word in sys.argv[1:]]
     # Imports and Hydra make many objects that stay. To search them for garbage takes a fifth of the start.
     gc.disable()
     try:

@@ -17,7 +17,7 @@ import torch
 
 import gan_cli
 from gan_cli import cli, losses
-from gan_cli.networks import mlp
+from gan_cli.networks import conv, maxout, mlp
 from gan_cli.noise import Noise
 from gan_cli.rundir import checkpoint
 from gan_cli.training.device import Compute
@@ -35,8 +35,10 @@ NET = {
     "z_dim": 4,
     "prior": "normal",
 }
+# The mlp networks with all their layers, narrow: half of a short run is the writing of checkpoints.
+NARROW_MLP = ["net=mlp", "net.generator.widths=[8,8,16,32]", "net.discriminator.widths=[32,16]"]
 # A run that takes a second.
-FAST = ["net=mlp", "batch_size=4", "log_every=1", "sample_every=2", "checkpoint_every=2", "samples=4", "device=cpu"]
+FAST = [*NARROW_MLP, "batch_size=4", "log_every=1", "sample_every=2", "checkpoint_every=2", "samples=4", "device=cpu"]
 SECONDS = 60  # after which a command counts as hung
 
 # Options of a run that belong to one of the small dataclasses of gan_cli.train, by their keywords there.
@@ -63,11 +65,20 @@ def train_networks(
     )
 
 
+# Options of the generators and discriminators of :func:`train_tiny`: all of their layers, narrow.
+_NARROW = {
+    mlp: ({"widths": (8, 8, 16, 32)}, {"widths": (32, 16)}),
+    conv: ({"width": 4}, {"width": 4}),
+    maxout: ({"width": 16}, {"width": 16}),
+}
+
+
 def train_tiny(tiny, run_dir, networks=mlp, *, steps, **options):
     """A run of small networks on 8x8 images that writes its files often."""
     torch.manual_seed(0)
-    generator = networks.Generator(tiny.image_shape, 6)
-    discriminator = networks.Discriminator(tiny.image_shape)
+    of_generator, of_discriminator = _NARROW[networks]
+    generator = networks.Generator(tiny.image_shape, 6, **of_generator)
+    discriminator = networks.Discriminator(tiny.image_shape, **of_discriminator)
     defaults = {"batch_size": 16, "z_dim": 6, "samples": 4, "log_every": 2, "sample_every": 4, "checkpoint_every": 3}
     return train_networks(generator, discriminator, tiny, run_dir, steps=steps, **{**defaults, **options})
 

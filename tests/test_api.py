@@ -155,4 +155,6 @@ def test_the_same_run_from_its_start_has_the_previous_commits_weights(tmp_path, 
     now, then = load_file("now/checkpoints/last.safetensors"), load_file(PREVIOUS / "checkpoints/last.safetensors")
     names = [name for name in then if not name.startswith(("window.", "rng."))]
     for name in names:
-        torch.testing.assert_close(now[name], then[name], rtol=1e-4, atol=1e-6)
+        # Adam divides by the gradient's size: a rounding in a gradient near 0 moved a weight by 2e-5 on another CPU. A
+        # step moves one by 2e-3 or more.
+        torch.testing.assert_close(now[name], then[name], rtol=1e-4, atol=5e-5)

@@ -22,7 +22,7 @@ from gan_cli.data.decode import Target
 from gan_cli.data.folder import folder
 from gan_cli.data.sources import File
 
-TOLD = "5 images of 4x4; passed over: 1 no image (broken.png)"
+TOLD = "5 images of 4x4; passed over: 1 not an image (broken.png)"
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_what_could_not_be_read_is_tried_again(root, decoded, monkeypatch):
         patch.setattr(Path, "read_bytes", refused)
         assert _values(root) == _values(root) == [0, 10, 30, 40]
         assert len(decoded) == 4
-        told = "4 images of 4x4; passed over: 1 without rights (2.png), 1 no image (broken.png)"
+        told = "4 images of 4x4; passed over: 1 without rights (2.png), 1 not an image (broken.png)"
         assert folder(str(root), size=4, channels=1).description == told
     assert _values(root) == [0, 10, 20, 30, 40]
     assert folder(str(root), size=4, channels=1).description == TOLD

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import COMMANDS, ROOT, Process, invoke
+from helpers import COMMANDS, NARROW_MLP, ROOT, Process, invoke
 from PIL import Image
 from safetensors.torch import load_file
 
 from gan_cli import cli, terminal
+from gan_cli.config.words import below_home
 from gan_cli.metrics import quality
 
-FAST = ["net=mlp", "batch_size=16", "log_every=5", "sample_every=10", "checkpoint_every=10"]
+FAST = [*NARROW_MLP, "batch_size=16", "log_every=5", "sample_every=10", "checkpoint_every=10"]
 
 
 def _pixels(path):
@@ -154,7 +155,7 @@ WRONG = [
     (["k=two"], "k: Value 'two'"),
     (["k=1,2"], "add -m"),
     (["k"], "write key=value"),
-    (["run_dir=~/x"], "write key=value, and 'key=\"value\"'"),
+    (["run_dir=~no_such_user/x"], "write key=value, and 'key=\"value\"'"),
     (["seed=99999999999999999999"], "is too large: at most"),
     (["device=cuda:9999"], "no device"),
     (["net=mlp", "batch_size=1"], "use 2 or more"),
@@ -286,6 +287,29 @@ def test_a_whole_number_may_be_written_with_an_exponent(call, tmp_path):
     assert (config["steps"], config["batch_size"]) == (1, 16)
 
 
+@pytest.mark.parametrize(
+    ("typed", "understood"),
+    [
+        ("dataset.root=~/my faces", 'dataset.root="/home/ann/my faces"'),
+        ("ckpt=~", 'ckpt="/home/ann"'),
+        ("run_dir=~no_such_user/x", "run_dir=~no_such_user/x"),
+        ("run_dir=~/a,~/b", "run_dir=~/a,~/b"),  # two values
+        ("~net.prior", "~net.prior"),  # which takes a key out
+        ("k=2", "k=2"),
+    ],
+)
+def test_a_path_may_begin_with_the_home_folder(monkeypatch, typed, understood):
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert below_home(typed) == understood
+
+
+def test_a_folder_below_home_is_read(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "my faces").mkdir()
+    done = call("gan-train", "dataset=folder", "dataset.root=~/my faces", "dataset.size=8")
+    _assert_one_line(done, f"no image files below {tmp_path}/my faces")
+
+
 LETTERS = "Fréchet 1.5 ± 0.1, größe … Фото 犬 \udcff"
 
 
@@ -354,7 +378,8 @@ def test_help_names_groups_and_keys(command):
     assert done.returncode == 0
     datasets = "dataset: cifar10, fashion_mnist, folder, gaussian1d, grid25, mnist, ring8, spiral, stacked_mnist"
     losses = "loss: hinge, lsgan, minimax, nonsaturating, relativistic, wgan"
-    for word in (datasets, losses, "max_seconds=null", "if eval_every is set, else V(D, G)"):
+    as_typed = "max_seconds=null", "conditional=false", "lr_decay_after=64000 "
+    for word in (datasets, losses, *as_typed, "if eval_every is set, else V(D, G)"):
         assert word in done.stdout
     assert max(len(line) for line in done.stdout.splitlines() if not line.startswith("experiment: ")) <= 120
 

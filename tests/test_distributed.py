@@ -160,14 +160,7 @@ def test_layers_that_need_the_whole_minibatch_refuse_a_part():
 
 
 def _words(run_dir, *more):
-    return [
-        *FAST,
-        "batch_size=6",
-        "net.generator.widths=[8]",
-        "net.discriminator.widths=[8]",
-        f"run_dir={run_dir}",
-        *more,
-    ]
+    return [*FAST, "batch_size=6", "keep=20", f"run_dir={run_dir}", *more]
 
 
 def _end(processes_, folder):

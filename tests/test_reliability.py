@@ -14,13 +14,14 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import FAST, ROOT, SECONDS, Process, invoke
+from helpers import FAST, ROOT, SECONDS, Process, invoke, save_checkpoint
 
 from gan_cli import cli
 from gan_cli.commands import train
+from gan_cli.config.sweep import folder_name
 from gan_cli.errors import UserError
 from gan_cli.metrics import quality
-from gan_cli.rundir import checkpoint, layout
+from gan_cli.rundir import checkpoint, layout, status
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training.plan import Outcome
 
@@ -223,9 +224,27 @@ def test_a_run_folder_does_not_lead_out_of_itself(tmp_path, name):
 
 
 def test_a_run_that_finished_between_the_check_and_the_lock_is_not_overwritten(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
+    save_checkpoint(tmp_path)
     with pytest.raises(UserError, match="holds a run already; add resume=auto"):
         train.run({"resume": None}, [], tmp_path)
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0"]], ids=["a run", "a sweep"])
+def test_a_run_killed_before_its_first_checkpoint_begins_again_with_the_same_line(call, tmp_path, sweep):
+    words = [*sweep, *FAST, "dataset=gaussian1d", "steps=1", "run_dir=run"]
+    run = tmp_path / "run" / (folder_name(words[1:]) if sweep else "")
+    for name in ("checkpoints/.00000000.safetensors.9.tmp", "samples/00000000.png", "metrics.jsonl", ".lock"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_bytes(b"")
+    status.Record(run, sweep=True).begin(0)
+    done = call("gan-train", *words)
+    assert done.returncode == 0, done.stderr
+    assert status.read(run).status == "complete"
+    assert not list(run.glob("checkpoints/.*"))
+    (run / "checkpoints" / "last.safetensors").unlink()
+    for path in run.glob("checkpoints/0*"):
+        path.unlink()
+    assert "holds a run already" in call("gan-train", *words).stderr  # its curves and records stay
 
 
 @pytest.mark.parametrize("override", ["run_dir='a\\${b}'", "+dataset.x='a\\${b}'"])

@@ -298,3 +298,7 @@ def test_optuna_goes_by_the_score(tmp_path):
     best = re.search(r"best_value: (\S+)", (tmp_path / "sweep" / "optimization_results.yaml").read_text()).group(1)
     files = (tmp_path / "sweep").glob("*/metrics.jsonl")
     assert float(best) == min(json.loads(path.read_text().splitlines()[-1])["jsd"] for path in files)
+    (tmp_path / "none").mkdir()
+    none = _sweep(tmp_path / "none", *words[:1], "hydra.sweeper.n_trials=2", "k=choice(0,-1)")
+    assert (none.returncode, "Traceback" in none.stderr) == (2, False), none.stderr
+    assert "gan-train: no run of this search is complete, so that there are no best values" in none.stderr

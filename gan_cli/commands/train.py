@@ -29,7 +29,6 @@ from gan_cli.training.batches import Batches
 from gan_cli.training.device import described
 from gan_cli.training.plan import Outcome
 from gan_cli.training.run import Run
-from gan_cli.training.shares import check as check_shares
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
         if elsewhere:
             saved = SavedRun(branched(saved.checkpoint, run_dir), saved.trust)
     processes.assign(Task(config, run_dir, saved.path if saved else None))
-    parts = processes.together(partial(_checked, config, saved))
+    parts = processes.together(partial(assemble, config, saved))
     for line in parts.notes:
         log.warning(line)
     checkpoint.save_config(run_dir, parts.config)
@@ -125,13 +124,7 @@ def _follow(task: Task) -> None:
 def _assembled(config: Mapping[str, Any], resume: Path | None) -> tuple[Assembled, Checkpoint | None]:
     """The run that ``config`` describes, and the checkpoint from which it goes on."""
     saved = open_run(resume, config["trust"]) if resume else None
-    return _checked(config, saved), saved.checkpoint if saved else None
-
-
-def _checked(config: Mapping[str, Any], saved: SavedRun | None) -> Assembled:
-    parts = assemble(config, saved)
-    check_shares(config["batch_size"], config["accumulate"], config["update"], parts.state.game.children())
-    return parts
+    return assemble(config, saved), saved.checkpoint if saved else None
 
 
 def _shared_by(batches: Batches) -> str:

@@ -26,6 +26,7 @@ from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.rundir.records import Sink
 from gan_cli.sampling import class_rows, latents
 from gan_cli.training import device as devices
+from gan_cli.training import shares
 from gan_cli.training.batches import Batches
 from gan_cli.training.device import Compute
 from gan_cli.training.games import Average, Game, Loss, Penalty
@@ -78,6 +79,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     make = optimizers(config["optimizer"])
     generator, discriminator = pair or networks.pair(config["net"], {**data.facts, "classes": len(names)})
     check_batch_size(config["batch_size"], generator, discriminator)
+    shares.check(config["batch_size"], config["accumulate"], config["update"], (generator, discriminator))
     freeze(discriminator, config["freeze_d"])
     facts = {
         "generator": generator, "discriminator": discriminator, "loss": loss(config["loss"]), "noise": noise,

@@ -66,6 +66,8 @@ def explain(error: BaseException, command: str) -> str | None:
         return "not enough memory: lower batch_size, samples, dataset.size or the networks' width"
     if "deterministic" in str(error) and isinstance(error, RuntimeError):
         return f"deterministic=true: {str(error).split('.')[0]}; leave deterministic out, or choose another network"
+    if isinstance(error, ValueError) and "No trials are completed" in str(error):  # of Optuna, at the end of a sweep
+        return "no run of this search is complete, so that there are no best values"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; choose another place, or make room or rights there"
     return None

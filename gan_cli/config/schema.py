@@ -169,10 +169,19 @@ def _describe_keys(command: str) -> str:
         if f.default_factory is not dataclasses.MISSING:
             shown = "[]" if f.default_factory is list else "…"
         else:
-            shown = "PATH" if f.default == MISSING else "null" if f.default is None else str(f.default)
+            shown = "PATH" if f.default == MISSING else _as_typed(f.default)
         shown = "outputs/DATE/TIME" if "${" in shown else shown
         rows.append(f"  {f.name + '=' + shown:<27} {f.metadata['help']}")
     return "\n".join(rows)
+
+
+def _as_typed(value: Any) -> str:
+    """``value`` as it is written on the command line: ``null``, ``false``, ``64000``."""
+    if value is None:
+        return "null"
+    return (
+        str(value).lower() if isinstance(value, bool) else f"{value:.12g}" if isinstance(value, float) else str(value)
+    )
 
 
 def _run_folder(run_dir: str, resume: str | None) -> str:

@@ -1,5 +1,6 @@
-"""Words as people type them: options with dashes, whole numbers with an exponent."""
+"""Words as people type them: options with dashes, whole numbers with an exponent, paths below the home folder."""
 
+import os
 import re
 import sys
 from dataclasses import fields
@@ -32,3 +33,14 @@ def whole(word: str) -> str:
         for part in value.split(",")
     ]
     return f"{key}={','.join(parts)}" if equals and key in WHOLE else word
+
+
+def below_home(word: str) -> str:
+    """``word`` with the home folder written out: ``dataset.root=~/faces`` -> ``dataset.root="/home/ann/faces"``.
+
+    Shells leave such a tilde as it is after a key with a dot, and Hydra refuses it.
+    """
+    key, _, value = word.partition("=")
+    if not re.fullmatch(r"~[\w.-]*(/[^,\"'\\]*)?", value) or (path := os.path.expanduser(value)) == value:
+        return word
+    return f'{key}="{path}"'

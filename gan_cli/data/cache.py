@@ -219,7 +219,7 @@ def _read_all(files: Sequence[File], read: Read, put: Callable[[np.ndarray], obj
             if isinstance(found, str):
                 unreadable[file] = found
             else:
-                row[:2] = 1, found.pixels.max()
+                row[:2] = 1, found.pixels[:3].max()  # of the colours: transparency is bright
                 row[2:] = np.frombuffer(found.digest, np.uint8)
                 put(found.pixels)
             bar.update()

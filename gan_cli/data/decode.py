@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from gan_cli.data import LARGEST_SIZE
-from gan_cli.errors import UserError, one_line
+from gan_cli.errors import UserError
 
-DECODER = 2  # raise it when a file decodes to different pixels: then caches are made anew
+DECODER = 3  # raise it when a file decodes to different pixels: then caches are made anew
 
 # Pillow chooses a reader by a file's first bytes, not by its suffix. Some of its readers are dangerous (EPS runs
 # Ghostscript), so only these formats are allowed. TGA has no signature and comes last.
@@ -31,6 +31,8 @@ TURNED = {
 LARGE = 40_000_000  # pixels; images above it are decoded one at a time, since each takes some hundred MB
 
 _one_large = threading.Lock()
+# Pillow refuses a PNG whose XMP or profile takes a megabyte unpacked, as Photoshop's may. It allows 64 MB in all.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 class Unreadable(Exception):
@@ -41,15 +43,16 @@ class Unreadable(Exception):
 class Target:
     """What each image becomes: its ``channels``, height and width, how it is fitted, and its range of values.
 
-    ``fit`` is one of FITS. ``whole`` and ``floating`` are the (lowest, highest) values of deep images with whole and
-    with floating numbers, which become 0 and 255. ``explicit`` says that the user named the range: then images of 8
-    bits are scaled too.
+    ``fit`` is one of FITS. A range is the (lowest, highest) values, which become 0 and 255: ``shallow`` is that of
+    images with 8 bits, ``whole`` and ``floating`` are those of deep images with whole and with floating numbers.
+    ``explicit`` says that the user named the range.
     """
 
     channels: int
     height: int
     width: int
     fit: str = "crop"
+    shallow: tuple[float, float] = (0, 255)
     whole: tuple[float, float] = (0, 65535)
     floating: tuple[float, float] = (0, 1)
     explicit: bool = False
@@ -67,6 +70,8 @@ def formats() -> tuple[str, ...]:
 
 def opened(content: bytes, formats: Sequence[str]) -> Image.Image:
     """The image in ``content``, not decoded yet. Raises Unreadable."""
+    if not content:
+        raise Unreadable("empty")
     try:
         return Image.open(io.BytesIO(content), formats=tuple(formats))
     except Exception as error:  # a damaged file can make Pillow raise anything: struct.error, TypeError, …
@@ -91,7 +96,8 @@ def pixels(image: Image.Image, target: Target) -> np.ndarray:
 
 def _pixels(image: Image.Image, target: Target) -> np.ndarray:
     size = target.width, target.height
-    image.draft(MODES[min(target.channels, 3)], size)  # a JPEG decodes at 1/2, 1/4 or 1/8 if that is large enough
+    longer = max(size)  # of either side, as EXIF may turn the image
+    image.draft(MODES[min(target.channels, 3)], (longer, longer))  # a JPEG decodes at 1/2, 1/4 or 1/8 if that is enough
     fitted = _fitted(to_channels(upright(image), target), size, target.fit)
     shaped = np.asarray(fitted).reshape(target.height, target.width, target.channels)
     return np.ascontiguousarray(shaped.transpose(2, 0, 1))
@@ -110,8 +116,8 @@ def to_channels(image: Image.Image, target: Target) -> Image.Image:
     """``image`` in mode L (1 channel), RGB (3) or RGBA (4). Without an alpha channel, transparency becomes white."""
     if is_deep(image):
         image = _scaled(image, target.floating if image.mode == "F" else target.whole)
-    elif target.explicit and image.mode == "L":
-        image = _scaled(image, target.whole)
+    elif target.shallow != (0, 255):
+        image = _stretched(image, target.shallow)
     if target.channels == 4:
         return image.convert("RGBA")
     if image.has_transparency_data:
@@ -125,6 +131,15 @@ def _scaled(image: Image.Image, bounds: tuple[float, float]) -> Image.Image:
     low, high = bounds
     values = (np.asarray(image).astype(np.float64) - low) * (255 / (high - low))
     return Image.fromarray(np.nan_to_num(values).round().clip(0, 255).astype(np.uint8))
+
+
+def _stretched(image: Image.Image, bounds: tuple[float, float]) -> Image.Image:
+    """An ``image`` of 8 bits with other values of its colours. Its transparency stays."""
+    low, high = bounds
+    ramp = ((np.arange(256) - low) * (255 / (high - low))).round().clip(0, 255).astype(int).tolist()
+    if image.has_transparency_data:
+        return image.convert("RGBA").point(3 * ramp + [*range(256)])
+    return image.point(ramp) if image.mode == "L" else image.convert("RGB").point(3 * ramp)
 
 
 def _fitted(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
@@ -148,8 +163,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "too large"
     if isinstance(error, UnidentifiedImageError):
-        return "no image"
-    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return "not an image"
+    if re.search("truncated|end of file", text, re.IGNORECASE) or isinstance(error, EOFError):
         return "cut off"
     return "damaged"
 
@@ -215,5 +230,11 @@ def asked_size(value: Any) -> tuple[int, int]:
 
 
 def described(error: Exception) -> str:
-    """The reason for which a file's bytes can't be read."""
-    return _reason(error) if isinstance(error, PermissionError | Unreadable) else f"unreadable ({one_line(error)})"
+    """Why a file's bytes can't be had, from a disk or a zip file."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, PermissionError):
+        return f"unreadable ({error.strerror})"
+    if isinstance(error, NotImplementedError):
+        return "packed by an unknown method"
+    if isinstance(error, RuntimeError) and "encrypted" in str(error):
+        return "encrypted"
+    return _reason(error)

@@ -7,8 +7,8 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import compress
-from pathlib import Path
+from itertools import accumulate, compress
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +19,14 @@ from torch import Tensor
 from gan_cli.data import Dataset, NoSplit, cache, decode, labelling, sources
 from gan_cli.data.arrays import read_images
 from gan_cli.data.cache import Decoded, images_of
-from gan_cli.data.decode import Target, Unreadable
+from gan_cli.data.decode import HEIC, Target, Unreadable
 from gan_cli.data.fingerprint import fingerprint
 from gan_cli.data.sources import File
 from gan_cli.errors import UserError, one_line, printable
 
 log = logging.getLogger(__name__)
 
+WIDE = 160  # letters of a list of classes or files in the line that says what was found
 DARK = 64  # of 255; a folder whose brightest value is below it is nearly black
 
 
@@ -55,7 +56,7 @@ def folder(
     ``root`` is a folder, a zip file, a list of these, which are read as one, or an ``.npz`` file as gan-sample writes
     it. ``size`` is the side of the images, or (height, width). ``fit`` says how images of another shape get it: crop
     the longer side, stretch, or pad with black. ``range`` is that of pixels with more than 8 bits: auto finds it over
-    the whole folder; 8, 12, 16 (bits); or (lowest, highest).
+    the whole folder; 8, 12, 16 (bits); or (lowest, highest), which holds for pixels of 8 bits as well.
 
     Files are sorted by name. Folders named train, val, valid, validation or test are splits; ``split`` chooses one.
     ``holdout`` sets this share of the training images aside as the split test, by their content. Classes are the labels
@@ -70,6 +71,8 @@ def folder(
         raise UserError(f"dataset.holdout={holdout} should be a share between 0 and 1, as in 0.1")
     roots = _roots(root)
     if len(roots) == 1 and roots[0].suffix.lower() == ".npz":
+        if labels is not None:
+            raise UserError(f"dataset.labels={labels}: an .npz file holds its labels itself; leave dataset.labels out")
         loaded = _of_array(roots[0], target)
     else:
         loaded = _of_files(roots, target, range, labels)
@@ -83,7 +86,10 @@ def _target(size: object, channels: object, fit: object, range: object) -> Targe
     if fit not in decode.FITS:
         raise UserError(f"dataset.fit={fit}: choose from {', '.join(decode.FITS)}")
     target, bounds = Target(int(channels), height, width, str(fit)), decode.asked_range(range)
-    return replace(target, whole=bounds, floating=bounds, explicit=True) if bounds else target
+    if bounds is None:
+        return target
+    shallow = target.shallow if isinstance(range, int) else bounds  # bits are those of deep pixels
+    return replace(target, shallow=shallow, whole=bounds, floating=bounds, explicit=True)
 
 
 def _roots(root: object) -> list[Path]:
@@ -104,9 +110,7 @@ def _roots(root: object) -> list[Path]:
 def _of_files(roots: Sequence[Path], target: Target, range: object, labels_file: str | None) -> Loaded:
     """The images of folders and zip files."""
     formats = decode.formats()
-    suffixes = decode.SUFFIXES | (decode.HEIC if "HEIF" in formats else frozenset())
-    metadata = {labelling.DATASET_JSON, os.path.basename(labels_file or "")}
-    found = sources.find(roots, suffixes, metadata)
+    found = sources.find(roots, formats, {labelling.DATASET_JSON, os.path.basename(labels_file or "")})
     where = ", ".join(map(str, roots))
     if not found.files:
         raise UserError(f"no image files below {where}; it may be the wrong folder" + _told(_counted(found.others)))
@@ -116,7 +120,7 @@ def _of_files(roots: Sequence[Path], target: Target, range: object, labels_file:
     # One cache entry for each folder and kind of images: a changed folder replaces its old entry.
     kind = hashlib.sha256("\0".join([*map(str, roots), target.fit, str(range)]).encode("utf-8", "surrogateescape"))
     name = f"{kind.hexdigest()[:16]}-{target.height}x{target.width}x{target.channels}"
-    read, note = _reader(target, formats), ""
+    read, note = _reader(target, formats), _note(target) if target.explicit else ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images and damaged EXIF: what is not read is counted here
         arguments = (target.channels, target.height, target.width), name, digest.hexdigest(), roots
@@ -129,14 +133,19 @@ def _of_files(roots: Sequence[Path], target: Target, range: object, labels_file:
     if len(images.images) == 0:
         raise UserError(f"none of the {len(found.files)} image files below {where} can be read" + _told(passed_over))
     if (peak := int(images.peaks.max())) < DARK and not target.explicit:
-        log.warning(
-            "no image has a value above %d of 255: they are nearly black; dataset.range=[0,%d] makes it white",
-            peak, max(1, peak),
-        )  # fmt: skip
+        advice = "[LOWEST,HIGHEST] stretches another range" if images.note else f"[0,{max(1, peak)}] makes it white"
+        log.warning("no image has a value above %d of 255: they are nearly black; dataset.range=%s", peak, advice)
+    names = [file.name for file in images.files]
     return Loaded(
-        images.images, [file.name for file in images.files], _labels(labels_file, roots), images.digests, passed_over,
+        images.images, names, _labels(labels_file, roots, found.metadata, names), images.digests, passed_over,
         images.note,
     )  # fmt: skip
+
+
+def _note(target: Target) -> str:
+    """The range that the user named."""
+    low, high = target.whole
+    return f"{'pixels' if target.shallow == target.whole else 'deep pixels'} from {low:g} to {high:g}, as asked"
 
 
 class _Deep(BaseException):
@@ -148,6 +157,7 @@ def _reader(target: Target, formats: Sequence[str], surveyed: bool = False) -> c
         content = file.content()
         with decode.opened(content, formats) as image:
             if not (surveyed or target.explicit) and decode.is_deep(image):
+                decode.extremes(image)  # a damaged image is no reason for a survey
                 raise _Deep
             return Decoded(read_image(image, target), hashlib.sha256(content).digest()[:8])
 
@@ -175,30 +185,36 @@ def _surveyed(files: Sequence[File], target: Target, formats: Sequence[str]) -> 
     return _reader(known, formats, surveyed=True), f"deep pixels from {shown}" if shown else ""
 
 
-def _labels(file: str | None, roots: Sequence[Path]) -> Mapping[str, str] | None:
-    """The labels by name: from ``file``, on disk or in a root, or from a root's ``dataset.json``. None without any."""
-    if file is not None:
-        if (content := _content(Path(os.path.abspath(os.path.expanduser(file))))) is None:
-            content = next((one for root in roots if (one := _content(root, file)) is not None), None)
-        if content is None:
-            raise UserError(
-                f"dataset.labels={file} is not there; give a CSV or JSON file, or its name below dataset.root"
-            )
-        return labelling.read_labels(content, file)
-    found: dict[str, str] = {}
-    for root in roots:
-        if (content := _content(root, labelling.DATASET_JSON)) is not None:
-            found |= labelling.read_labels(content, labelling.DATASET_JSON)
-    return found or None
+def _labels(
+    file: str | None, roots: Sequence[Path], metadata: Sequence[File], names: Sequence[str]
+) -> Mapping[str, str] | None:
+    """The labels by name: from ``file``, on disk or below a root, else from each ``dataset.json``. None without any.
 
-
-def _content(path: Path, name: str = "") -> bytes | None:
-    """The bytes of the file at ``path``, or of ``name`` in the folder or zip file there; None if it is missing."""
-    files = sources.entries(path) if name and path.is_file() else {}
+    UserError if ``file`` names none of the images ``names``.
+    """
+    if file is None:
+        found: dict[str, str] = {}
+        tables = [table for table in metadata if PurePosixPath(table.name).name == labelling.DATASET_JSON]
+        for table in tables:  # it labels the files below its own folder
+            labels = labelling.read_labels(table.content(), table.name)
+            found |= {str(PurePosixPath(table.name).parent / name): label for name, label in labels.items()}
+        return found if tables else None
+    path = Path(os.path.abspath(os.path.expanduser(file)))
+    inside = next((table for table in metadata if table.name == PurePosixPath(file).as_posix()), None)
     try:
-        return files[name].read() if files else (path / name).read_bytes()
-    except (OSError, KeyError):
-        return None
+        content = path.read_bytes() if path.is_file() or inside is None else inside.content()
+    except (OSError, Unreadable) as error:
+        raise UserError(
+            f"dataset.labels={file} is not there; give a CSV or JSON file, or its name below dataset.root"
+        ) from error
+    labels = labelling.read_labels(content, file)
+    if not labels.keys() & set(names):
+        example = list(labels)[-1] if labels else "no file"
+        raise UserError(
+            f"dataset.labels={file} names none of the images: it has {printable(example)!r} where the first image is "
+            f"{printable(names[0])!r}; it should give names below dataset.root"
+        )
+    return labels
 
 
 def _of_array(path: Path, target: Target) -> Loaded:
@@ -207,7 +223,7 @@ def _of_array(path: Path, target: Target) -> Loaded:
         array, given = read_images(path)
     except LookupError as error:
         raise UserError(
-            f"{path} holds no array named images ({one_line(error)}); gan-sample out=FILE.npz writes such files"
+            f"{path} {one_line(error)}; gan-sample out=FILE.npz writes such files, with the key images"
         ) from error
     except ValueError as error:
         raise UserError(f"{path}: images should be uint8 [N, H, W, C] or [N, C, H, W], not {error}") from error
@@ -246,7 +262,8 @@ def _split(loaded: Loaded, holdout: float | None, wanted: str) -> Dataset:
     ids = torch.tensor([number[c] for s, c in pairs if s == wanted and c in number]) if number else None
     dataset = Dataset(loaded.images if keep.all() else loaded.images[keep], ids, tuple(map(printable, number)))
     digests = loaded.digests[keep]
-    held = {name: count[name] for name in ("validation", "test") if name != wanted}
+    asked = {"test"} if holdout is not None else set()
+    held = {name: count[name] for name in ("validation", "test") if name != wanted and (count[name] or name in asked)}
     twice = len(digests) - len(digests.unique(dim=0))
     known = fingerprint(compress(loaded.names, keep.tolist()), digests)
     line = _description(dataset, held, twice, passed_over, loaded.note)
@@ -273,13 +290,15 @@ def _classes(loaded: Loaded, paths: Sequence[tuple[str, ...]], split: Sequence[s
 def _description(dataset: Dataset, held: Mapping[str, int], twice: int, passed_over: Sequence[str], note: str) -> str:
     """What was found, in one line."""
     _, height, width = dataset.image_shape
-    line = f"{len(dataset):,} images of {width}x{height}"
+    line = f"{_number(len(dataset), 'image')} of {width}x{height}"
     if dataset.labels is not None:
         counts = torch.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
-        shown = [f"{name} {n:,}" for name, n in zip(dataset.class_names, counts, strict=True)]
-        line += f" in {len(shown):,} classes ({_few(shown, 12)})"
-    line += "".join(f"; held out: {n:,} for {name}" for name, n in held.items() if n)
-    line += f"; {twice:,} exact duplicates" if twice else ""
+        words = [f"{name} {n:,}" for name, n in zip(dataset.class_names, counts, strict=True)]
+        shown = _few(words, 12)
+        balance = f" of {min(counts):,} to {max(counts):,}" if shown.endswith("…") else ""
+        line += f" in {len(words):,} classes{balance} ({shown})"
+    line += f"; held out: {', '.join(f'{n:,} for {name}' for name, n in held.items())}" if held else ""
+    line += f"; {_number(twice, 'exact duplicate')}" if twice else ""
     return line + (f"; {note}" if note else "") + _told(passed_over)
 
 
@@ -287,14 +306,22 @@ def _told(passed_over: Sequence[str]) -> str:
     return f"; passed over: {', '.join(passed_over)}" if passed_over else ""
 
 
+def _number(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
 def _few(words: Sequence[str], most: int) -> str:
+    """At most ``most`` of the ``words``, and at most :data:`WIDE` letters, but one word at least."""
+    ends = list(accumulate(len(word) + 2 for word in words))
+    most = max(1, min(most, sum(end <= WIDE for end in ends)))
     return ", ".join(words if len(words) <= most else [*words[:most], "…"])
 
 
 def _counted(others: Counter[str]) -> list[str]:
     """``6 .heic, 2 .txt``: the files that are no images, by suffix, the most frequent first."""
     frequent = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-    rows = [f"{n:,} {printable(kind)}" for kind, n in frequent]
+    rows = [_number(n, kind) if kind.endswith(" folder") else f"{n:,} {printable(kind)}" for kind, n in frequent]
+    rows = [f"{row} (pip install 'gan-cli[heic]')" if row.endswith(tuple(HEIC)) else row for row in rows]
     return rows if len(rows) <= 6 else [*rows[:5], f"{sum(n for _, n in frequent[5:]):,} of other kinds"]
 
 
@@ -303,4 +330,6 @@ def _reasons(unreadable: Mapping[File, str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for file, reason in unreadable.items():
         by_reason.setdefault(reason, []).append(printable(file.name))
-    return [f"{len(names):,} {reason} ({_few(names, 5)})" for reason, names in by_reason.items()]
+    rows = [f"{len(names):,} {reason} ({_few(names, 5)})" for reason, names in by_reason.items()]
+    others = sum(map(len, list(by_reason.values())[5:]))
+    return rows if len(rows) <= 6 else [*rows[:5], f"{others:,} for other reasons"]

@@ -4,6 +4,7 @@ import gzip
 import math
 import zlib
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ SHIPPED = Path(__file__).parent / "files"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 STACKS = tuple(f"{i:03d}" for i in range(1000))  # the classes of stacked digits: red, green, blue
 MOST_STACKS = 1_000_000
+DIGITS = tuple("0123456789")
 _PREFIX = {"train": "train", "test": "t10k"}
 
 
@@ -67,18 +69,26 @@ def read_idx_pair(root: Path, split: str, class_names: tuple[str, ...], size: in
 def mnist(root: str | None = None, split: str = "train", size: int | None = None, limit: int | None = None) -> Dataset:
     """MNIST: 60,000 + 10,000 digits of 28x28 (LeCun, Cortes, Burges). This package contains the files.
 
-    ``root`` names another folder with files of the same names, for example KMNIST. With ``limit`` the split ``train``
+    ``root`` names another folder with files of the same names, for example KMNIST. The tensors of the shipped files may
+    be shared with other callers: copy before writing into them. With ``limit`` the split ``train``
     is the first ``limit`` training images, and the split ``validation`` is the others: Goodfellow et al. 2014 trained
     on 50,000 images and chose the Parzen window on the others.
     """
     file = "train" if split == "validation" else split
-    whole = read_idx_pair(Path(root) if root else SHIPPED / "mnist", file, tuple("0123456789"), size)
-    if file == "test" or limit is None:
-        return whole
-    if not 1 <= limit < len(whole):
-        raise UserError(f"dataset.limit={limit} should be at least 1 and less than all {len(whole)} images")
-    part = slice(limit) if split == "train" else slice(limit, None)
-    return replace(whole, images=whole.images[part], labels=whole.labels[part])  # type: ignore[index]
+    whole = read_idx_pair(Path(root), file, DIGITS, None) if root else _shipped(file)
+    part = slice(None)
+    if file == "train" and limit is not None:
+        if not 1 <= limit < len(whole):
+            raise UserError(f"dataset.limit={limit} should be at least 1 and less than all {len(whole)} images")
+        part = slice(limit) if split == "train" else slice(limit, None)
+    images, labels = resized(whole.images[part], size), whole.labels[part]  # type: ignore[index]
+    return replace(whole, images=images, labels=labels)
+
+
+@cache
+def _shipped(split: str) -> Dataset:
+    """The shipped digits, read once in a process: gan-eval and a sweep ask for them several times."""
+    return read_idx_pair(SHIPPED / "mnist", split, DIGITS, None)
 
 
 def stacked_mnist(root: str | None = None, split: str = "train", size: int | None = None, n: int = 50_000) -> Dataset:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from gan_cli.errors import UserError, one_line, printable
@@ -56,7 +55,8 @@ def read_labels(content: bytes, name: str) -> Mapping[str, str]:
     try:
         text = content.decode("utf-8-sig")
         pairs: Any = json.loads(text)["labels"] if name.endswith(".json") else _rows(text)
-        return {_plain(str(file)): str(label) for file, label in pairs or []}
+        labels = {_plain(str(file)): str(label).strip() for file, label in pairs or []}
+        return {file: label for file, label in labels.items() if label}
     except (ValueError, TypeError, KeyError, csv.Error, RecursionError) as error:
         raise UserError(
             f"{printable(name)} gives no labels ({one_line(error)}): it should be a CSV file with a line for each "
@@ -65,14 +65,15 @@ def read_labels(content: bytes, name: str) -> Mapping[str, str]:
 
 
 def _rows(text: str) -> list[list[str]]:
+    """The rows of a CSV file; a line of headings names no image. ValueError if a row has no two columns."""
     rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]
-    if rows and "." not in PurePosixPath(rows[0][0]).name:  # a line of headings
-        del rows[0]
-    return [row[:2] for row in rows]
+    if wrong := next((row for row in rows if len(row) != 2), None):
+        raise ValueError(f"a line has {len(wrong)} columns: {','.join(wrong)[:40]}")
+    return rows
 
 
 def _plain(name: str) -> str:
-    return name.replace("\\", "/").removeprefix("./")
+    return name.strip().replace("\\", "/").removeprefix("./")
 
 
 def in_order(names: Sequence[str]) -> list[str]:

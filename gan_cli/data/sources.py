@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from gan_cli.data.decode import FORMATS, SUFFIXES, Unreadable, described, opened
+from gan_cli.data.decode import HEIC, SUFFIXES, Unreadable, described, opened
 from gan_cli.errors import UserError, one_line
 
 # What systems leave in folders, and no person calls a file.
@@ -34,38 +34,44 @@ class File:
 
 @dataclass(frozen=True)
 class Found:
-    """The files that may be images, in the order of their names, and how many others there are of each kind."""
+    """The files that may be images, in the order of their names, those named as ``metadata``, and a count of others."""
 
     files: Sequence[File]
+    metadata: Sequence[File]
     others: Counter[str]
 
 
-def find(roots: Sequence[Path], suffixes: Collection[str], metadata: Collection[str]) -> Found:
+def find(roots: Sequence[Path], formats: Sequence[str], metadata: Collection[str]) -> Found:
     """All files below ``roots``, which are folders or zip files, read as if their contents lay side by side.
 
-    A file may be an image if its suffix is one of ``suffixes``, or if it has none and its content is an image. Dot
-    files, dot folders and the clutter of systems are passed over in silence, and so are files named in ``metadata``. A
-    run folder of gan-train counts as one.
+    A file may be an image if its suffix is that of one of Pillow's ``formats``, or if it has none and its content is an
+    image. Dot files, dot folders and the clutter of systems are passed over in silence. ``metadata`` are names of files
+    that are no images. A run folder of gan-train counts as one.
     """
+    suffixes = SUFFIXES | HEIC if "HEIF" in formats else SUFFIXES
     files: list[File] = []
+    named: list[File] = []
     others: Counter[str] = Counter()
     for root in roots:
         found = _zipped(root) if root.is_file() else _walked(root, others)
         for file in sorted(found, key=lambda file: file.name.split("/")):
             path = PurePosixPath(file.name)
-            if path.name in metadata or any(part.startswith(".") or part.lower() in CLUTTER for part in path.parts):
-                continue
             suffix = path.suffix.lower()
-            if suffix in suffixes or (not suffix and _is_image(file)):
+            if any(part.startswith(".") or part.lower() in CLUTTER for part in path.parts):
+                continue
+            if path.name in metadata:
+                named.append(file)
+            elif suffix in suffixes or (not suffix and _is_image(file, formats)):
                 files.append(file)
             else:
-                others[suffix if suffix and suffix not in SUFFIXES else "without a suffix"] += 1
-    return Found(files, others)
+                others[suffix or "without a suffix"] += 1
+    return Found(files, named, others)
 
 
-def _is_image(file: File) -> bool:
+def _is_image(file: File, formats: Sequence[str]) -> bool:
     try:
-        opened(file.content(), FORMATS[:-1])  # all but TGA, which has no signature: any file could be one
+        # TGA has no signature: any file could be one.
+        opened(file.content(), [name for name in formats if name != "TGA"])
     except Unreadable:
         return False
     return True
@@ -73,8 +79,12 @@ def _is_image(file: File) -> bool:
 
 def _walked(top: Path, others: Counter[str]) -> Iterator[File]:
     """The files below the folder ``top``. Links to folders are followed, but no folder is visited twice."""
+
+    def closed(error: OSError) -> None:
+        others["unreadable folder"] += 1
+
     visited = set()
-    for here, folders, names in os.walk(top, followlinks=True):
+    for here, folders, names in os.walk(top, followlinks=True, onerror=closed):
         status = os.stat(here)
         identity = status.st_dev, status.st_ino
         if identity in visited:
@@ -83,7 +93,7 @@ def _walked(top: Path, others: Counter[str]) -> Iterator[File]:
         visited.add(identity)
         if "checkpoints" in folders and "config.yaml" in names:
             folders.clear()
-            others["run folders"] += 1
+            others["run folder"] += 1
             continue
         # Sorted, so that a folder with two paths is always found by the same path.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -95,6 +105,8 @@ def _walked(top: Path, others: Counter[str]) -> Iterator[File]:
 def _on_disk(path: Path, name: str) -> File:
     try:
         status = os.stat(path)
+    except PermissionError:
+        return File(name, "", partial(_nothing, "without rights"))
     except OSError:  # a link to nowhere
         return File(name, "", partial(_nothing, "no file"))
     if not stat.S_ISREG(status.st_mode):  # to open a FIFO would wait for ever
@@ -104,11 +116,6 @@ def _on_disk(path: Path, name: str) -> File:
 
 def _nothing(reason: str) -> bytes:
     raise Unreadable(reason)
-
-
-def entries(path: Path) -> dict[str, File]:
-    """The files in the zip file ``path`` by their names. UserError if it is none."""
-    return {file.name: file for file in _zipped(path)}
 
 
 def _zipped(path: Path) -> Iterator[File]:

@@ -66,12 +66,22 @@ def file_to_resume(resume: str | None) -> Path | None:
     return path if resume not in (None, "auto") and path.is_file() else None
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether ``folder`` holds a run: a checkpoint, or curves, which come with the second checkpoint.
+
+    A run that was killed before its first checkpoint has left nothing to go on with, and nothing to lose.
+    """
+    return any((folder / "checkpoints").glob("*.safetensors")) or (folder / CURVES).exists()
+
+
 def refuse_overwriting(folder: Path, resume: str | None, sweep: bool) -> None:
     """UserError if ``folder`` already holds a run (or, for a ``sweep``, runs), unless ``resume`` goes on with it."""
     if sweep and resume not in (None, "auto"):
         raise UserError("a sweep can't go on from one run: leave resume out, or say resume=auto to go on with a sweep")
-    held = [*folder.glob("checkpoints"), *folder.glob("results.csv"), *folder.glob("*/checkpoints")]
-    if (resume is None or file_to_resume(resume)) and (held if sweep else (folder / "checkpoints").exists()):
+    held = holds_run(folder)
+    if sweep:
+        held = held or (folder / "results.csv").exists() or any(map(holds_run, folder.glob("*")))
+    if held and (resume is None or file_to_resume(resume)):
         raise UserError(f"{folder} holds a run already; add resume=auto to go on with it, or choose another run_dir")
 
 
@@ -130,7 +140,7 @@ def _clear(run_dir: Path, absent: Sequence[Path]) -> None:
         pass
     except OSError:  # it has files. Nothing is removed either while the disk fails
         return
-    if not (run_dir / CURVES).exists():  # curves come with the second checkpoint: somebody has removed the first
+    if not holds_run(run_dir):  # it may have curves: somebody has removed the checkpoints
         remove([*absent, run_dir / ".lock"])
 
 
