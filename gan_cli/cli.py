@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import sys
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import hydra
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -23,11 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gan_cli import __version__
-from gan_cli.config import sweep
+from gan_cli.config import hydra_fixes, sweep
 from gan_cli.config.explain import explain
 from gan_cli.config.paths import absolute
 from gan_cli.config.validation import check_resume, validate
-from gan_cli.config.words import below_home, refuse_option, whole
+from gan_cli.config.words import below_home, whole
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, remove_empty
 from gan_cli.rundir.status import Record
@@ -37,6 +34,7 @@ BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
 HYDRAS = ("config.yaml", "hydra.yaml", "overrides.yaml")  # what Hydra writes into hydra.output_subdir
 NEW: list[Path] = []  # the folders that Hydra makes for the run, innermost first
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
+hydra_fixes.install()
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="train")
@@ -152,37 +150,6 @@ def one_line_errors(command: str) -> Iterator[None]:
             raise SystemExit(BUG) from None
         print(f"gan-{command}: {printable(line)}", file=sys.stderr)
         raise SystemExit(DIVERGED if isinstance(error, TrainingDiverged) else BAD_INPUT) from None
-
-
-def _parser() -> argparse.ArgumentParser:
-    """Hydra's parser, made without Python 3.14's check of help texts.
-
-    One help text of Hydra 1.3 is an object that writes the text on request. The check refuses this object.
-    """
-    argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
-    try:
-        parser: argparse.ArgumentParser = get_args_parser()
-        parser.error = refuse_option  # type: ignore[method-assign]
-        return parser
-    finally:
-        del argparse.ArgumentParser._check_help  # type: ignore[attr-defined]  # restore the inherited check
-
-
-def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
-    """``hydra.mode``, which Hydra composes the whole configuration to look at, before it composes it for the run.
-
-    This package's files leave it unset. A word about Hydra, or a file that an option brings along, may set it.
-    """
-    words = set(sys.argv[1:]) - {"-m", "--multirun"}
-    if any(word.startswith("-") or "hydra" in word for word in words):
-        return _composed_mode(self, config_name, overrides)  # type: ignore[no-any-return]
-    return None
-
-
-_composed_mode, Hydra.get_mode = Hydra.get_mode, _mode  # type: ignore[method-assign]
-sys.modules["hydra.main"].get_args_parser = _parser  # type: ignore[attr-defined]
-# Hydra then raises its errors instead of printing them. Its variable HYDRA_FULL_ERROR would reach a sweep's workers.
-sys.modules["hydra._internal.utils"].run_and_report = lambda function: function()  # type: ignore[attr-defined]
 
 
 def _run(command: str, main: Callable[[], Any]) -> None:

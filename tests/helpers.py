@@ -66,7 +66,7 @@ def train_networks(
 
 
 # Options of the generators and discriminators of :func:`train_tiny`: all of their layers, narrow.
-_NARROW = {
+NARROW = {
     mlp: ({"widths": (8, 8, 16, 32)}, {"widths": (32, 16)}),
     conv: ({"width": 4}, {"width": 4}),
     maxout: ({"width": 16}, {"width": 16}),
@@ -76,7 +76,7 @@ _NARROW = {
 def train_tiny(tiny, run_dir, networks=mlp, *, steps, **options):
     """A run of small networks on 8x8 images that writes its files often."""
     torch.manual_seed(0)
-    of_generator, of_discriminator = _NARROW[networks]
+    of_generator, of_discriminator = NARROW[networks]
     generator = networks.Generator(tiny.image_shape, 6, **of_generator)
     discriminator = networks.Discriminator(tiny.image_shape, **of_discriminator)
     defaults = {"batch_size": 16, "z_dim": 6, "samples": 4, "log_every": 2, "sample_every": 4, "checkpoint_every": 3}

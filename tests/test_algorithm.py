@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import SGD, save_modules, train_networks
+from helpers import NARROW, SGD, save_modules, train_networks
 from helpers import train_tiny as _train
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
@@ -25,7 +25,7 @@ from gan_cli.networks import conv, maxout, mlp
 from gan_cli.optimizers import AnnealedSGD
 from gan_cli.rundir import checkpoint, disk_retry, layout, records
 from gan_cli.rundir.records import read_metrics
-from gan_cli.training import batches, games, run, stopwatch
+from gan_cli.training import batches, folder, games, stopwatch
 from gan_cli.training.plan import lr_factor
 from gan_cli.training.state import load_module
 from gan_cli.training.terms import Totals
@@ -35,7 +35,7 @@ from gan_cli.training.terms import Totals
 def _without_curves(monkeypatch, request):
     """Drawing them takes longer than everything else here, and one test looks at them."""
     if request.function is not test_the_run_folder_holds_what_is_promised:
-        monkeypatch.setattr(run, "write_curves", lambda run_dir: None)
+        monkeypatch.setattr(folder, "write_curves", lambda run_dir: None)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
@@ -431,7 +431,7 @@ def test_it_learns_a_constant_image(tmp_path):
     """The plainest data there is: after a short run the generator paints it."""
     dataset = Dataset(torch.full((64, 1, 8, 8), 230, dtype=torch.uint8))
     _train(dataset, tmp_path, networks=mlp, steps=300, log_every=100, sample_every=300, checkpoint_every=300)
-    generator = mlp.Generator((1, 8, 8), 6)
+    generator = mlp.Generator((1, 8, 8), 6, **NARROW[mlp][0])
     load_module(checkpoint.read(tmp_path), "ema", generator)
     image = generator.eval()(torch.randn(64, 6)).mean().item()
     assert (image + 1) * 127.5 == pytest.approx(230, abs=25)

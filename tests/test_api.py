@@ -149,12 +149,13 @@ def test_a_run_begun_by_the_commit_before_samples_evaluates_and_goes_on(tmp_path
 
 
 def test_the_same_run_from_its_start_has_the_previous_commits_weights(tmp_path, monkeypatch):
-    """On machines that round as the one it was made on did: else it is off by a rounding."""
+    """But for the rounding of another CPU: less than a hundredth of the way that the run has gone."""
     monkeypatch.chdir(tmp_path)
     assert invoke(cli.train, [*TYPED, *THEN, "steps=3", "run_dir=now"]).returncode == 0
-    now, then = load_file("now/checkpoints/last.safetensors"), load_file(PREVIOUS / "checkpoints/last.safetensors")
-    names = [name for name in then if not name.startswith(("window.", "rng."))]
-    for name in names:
-        # Adam divides by the gradient's size: a rounding in a gradient near 0 moved a weight by 2e-5 on another CPU. A
-        # step moves one by 2e-3 or more.
-        torch.testing.assert_close(now[name], then[name], rtol=1e-4, atol=5e-5)
+    first, now = (load_file(f"now/checkpoints/{name}.safetensors") for name in ("00000000", "last"))
+    then = load_file(PREVIOUS / "checkpoints/last.safetensors")
+    names = [name for name in then if name.split(".")[0] in ("generator", "discriminator", "ema")]
+    error, way = (
+        torch.cat([(then[name] - at[name]).double().flatten() for name in names]).norm() for at in (now, first)
+    )
+    assert error < 0.01 * way

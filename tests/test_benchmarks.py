@@ -39,7 +39,7 @@ def test_the_textbook_sees_the_same_images():
 
 def test_speed_prints_its_table_and_writes_the_same_as_json(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(speed, "peak", lambda dtype, device: 1e12)
-    monkeypatch.setattr("gan_cli.training.run.write_curves", lambda run_dir: None)  # takes longer than all the rest
+    monkeypatch.setattr("gan_cli.training.folder.write_curves", lambda run_dir: None)  # takes longer than all the rest
     report = tmp_path / "speed.json"
     words = ["speed.py", "--workload", "mlp", "--rounds", "2", "--seconds", "0.001", "--json", str(report)]
     monkeypatch.setattr(sys, "argv", words)

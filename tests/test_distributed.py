@@ -211,7 +211,7 @@ def test_mistakes_get_one_line_from_the_first_process(shared_run, tmp_path, call
     folder, _ = shared_run
     for words, line in [
         (_words("new", "batch_size=7"), "batch_size=7 can't be divided by 2"),
-        (_words("new", "k=0"), "k=0 should be at least 1"),
+        (_words("new", "k=0"), "k=0 is too small: at least 1"),
         (_words(folder / "run"), "holds a run already"),
         (["-m", *_words("new")], "a sweep can't share its runs among torchrun's processes"),
     ]:

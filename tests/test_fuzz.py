@@ -23,7 +23,7 @@ from gan_cli.config import build
 from gan_cli.config.saved import open_run
 from gan_cli.errors import UserError
 from gan_cli.rundir import checkpoint
-from gan_cli.training import run
+from gan_cli.training import folder
 from gan_cli.untrusted import safetensors_header
 
 TIMES = int(os.environ.get("FUZZ", "1"))
@@ -309,7 +309,7 @@ def pictures(tmp_path_factory):
 def emptied(tmp_path, monkeypatch):
     """The working folder, emptied at each call: a thousand runs fill a disk. Curves, slow to draw, are left out."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "write_curves", lambda run_dir: None)
+    monkeypatch.setattr(folder, "write_curves", lambda run_dir: None)
 
     def empty():
         for path in tmp_path.iterdir():

@@ -24,7 +24,7 @@ from gan_cli.errors import UserError
 from gan_cli.rundir import checkpoint, layout
 from gan_cli.rundir.branch import branched
 from gan_cli.rundir.records import read_metrics
-from gan_cli.training import inherit, run
+from gan_cli.training import folder, inherit
 from gan_cli.training.games import Adversarial
 
 DATA = ["dataset=folder", "dataset.size=8", "dataset.channels=1"]
@@ -35,7 +35,7 @@ MLP = [*FAST, "net.generator.widths=[8]", "net.discriminator.widths=[8,6]", "pen
 def _no_curves():
     """matplotlib takes longer than everything else here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "write_curves", lambda run_dir: None)
+        patch.setattr(folder, "write_curves", lambda run_dir: None)
         yield
 
 
@@ -97,9 +97,9 @@ def test_a_run_goes_on_from_a_checkpoint_in_a_new_folder_with_the_same_bits(base
     assert (branch / "events.out.tfevents.gan-cli").stat().st_size > 1000
     assert _config(branch)["run_dir"] == "branch"
 
-    for folder in (branch, parent):
-        with pytest.raises(UserError, match=f"{folder.name} holds a run already"):
-            _train(base, folder, resume=file)
+    for held in (branch, parent):
+        with pytest.raises(UserError, match=f"{held.name} holds a run already"):
+            _train(base, held, resume=file)
     with pytest.raises(UserError, match="k can't change when a run is resumed"):
         _train(base, tmp_path / "other", resume=file, k=2)
     last = str(parent / "checkpoints" / "last.safetensors")
@@ -272,7 +272,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing(call, here, base, tmp_path,
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(build if part == "training_data" else run, part, interrupted)
+    monkeypatch.setattr(build if part == "training_data" else folder, part, interrupted)
     for place in ([], ["run_dir=deep/run", "hydra.output_subdir=.hydra"]):
         assert call("gan-train", *FAST, *DATA, f"dataset.root={here}/data", *place).returncode == 130
         assert not list(tmp_path.iterdir())

@@ -22,5 +22,5 @@ def of_tensors(*tensors: Tensor) -> str:
     """The fingerprint of ``tensors``, such as images and labels."""
     found = hashlib.sha256()
     for tensor in tensors:
-        found.update(tensor.contiguous().numpy())
+        found.update(tensor.contiguous().numpy().data)
     return found.hexdigest()
