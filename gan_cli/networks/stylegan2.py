@@ -19,8 +19,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, leaky_relu, linear
+from torch.nn.functional import leaky_relu, linear
 
+from gan_cli.networks.convolution import Geometry, convolve
 from gan_cli.networks.layers import downsample, pyramid, upsample
 
 EPSILON = 1e-8
@@ -57,12 +58,12 @@ class Conv2d(nn.Module):
     def __init__(self, fan_in: int, fan_out: int, kernel: int, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
         self.scale = 1 / math.sqrt(fan_in * kernel**2)
-        self.geometry = {"stride": stride, "padding": kernel // 2}
+        self.geometry = Geometry(stride, kernel // 2)
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.weight * self.scale, self.bias, **self.geometry)
+        return convolve(x, self.weight * self.scale, self.bias, self.geometry)
 
 
 class ModulatedConv2d(nn.Module):
@@ -181,7 +182,7 @@ def minibatch_std(x: Tensor) -> Tensor:
     """
     n, channels, height, width = x.shape
     size = next(size for size in range(min(n, GROUP), n + 1) if n % size == 0)
-    groups = x.float().view(size, n // size, channels, height, width)
+    groups = x.to(torch.promote_types(x.dtype, torch.float32)).view(size, n // size, channels, height, width)
     std = (groups.var(dim=0, correction=0) + EPSILON).sqrt().mean(dim=(1, 2, 3))
     return torch.cat([x, std.to(x.dtype).repeat(size)[:, None, None, None].expand(n, 1, height, width)], dim=1)
 
