@@ -3,8 +3,8 @@
     python benchmarks/fast_and_plain.py [--steps 300] [--seeds 3]
 
 Three ways to the same function: float32; bfloat16 by torch's convolutions alone; bfloat16 with the products that
-gan_cli/networks/layers.py takes where they are faster, as gan-train runs. Losses and D's outputs are means over the
-second half of the run, the distance is that of 5,000 samples of the last generator against the training images.
+gan_cli/networks/convolution.py takes where they are faster, as gan-train runs. Losses and D's outputs are means over
+the second half of the run, the distance is that of 5,000 samples of the last generator against the training images.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from gan_cli.data.idx import mnist
 from gan_cli.metrics.extractor import extractor_for
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.mean_std import mean_std
-from gan_cli.networks import dcgan, layers
+from gan_cli.networks import convolution, dcgan
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training.device import prepare
 
@@ -42,10 +42,10 @@ def main() -> None:
     extractor = extractor_for(data.image_shape, device, data.class_names)
     real = extractor.features(data.images, 256, "training data")
     adam = functools.partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999), fused=True)
-    pays = layers._pays
+    suits = convolution._in_cpu_bf16
     print("| way | " + " | ".join(NAMES) + " | Fréchet |", "|---" * (len(NAMES) + 2) + "|", sep="\n")
     for way, (bf16, products) in WAYS.items():
-        layers._pays = pays if products else lambda *_: False
+        convolution._in_cpu_bf16 = suits if products else lambda *_: False
         rows = []
         for seed in range(arguments.seeds):
             torch.manual_seed(seed)

@@ -8,8 +8,11 @@ section 3.1). ``clip`` bounds D's weights by :func:`clip_weights`.
 
 A penalty with state, such as :class:`LeCam`, is a module that keeps its state in buffers.
 
-Gradient penalties need a separate gradient for each image, hence a discriminator without batch normalisation. The
-gradient is computed in float32 even under autocast, because second derivatives are too inaccurate in bfloat16.
+The discriminator that a game hands to a penalty remembers the logits of the loss. Called with the very tensors ``real``
+or ``fake``, it returns these logits and computes nothing. Both tensors require gradients then, so R1 and R2
+differentiate the pass of the loss. Called with other images, it computes a pass.
+
+Gradient penalties need a separate gradient for each image, hence a discriminator without batch normalisation.
 """
 
 from collections.abc import Callable
@@ -28,7 +31,7 @@ def r1(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 
 
     Mescheder et al. 2018 (arXiv 1801.04406), equation 9, with D the logit. ``fake`` is unused.
     """
-    return gamma / 2 * _gradient(discriminator, real).square().sum(dim=1)
+    return gamma / 2 * _squared_slopes(discriminator, real)
 
 
 def r2(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 1.0) -> Tensor:
@@ -36,12 +39,12 @@ def r2(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 
 
     Mescheder et al. 2018 (arXiv 1801.04406), equation 10.
     """
-    return gamma / 2 * _gradient(discriminator, fake).square().sum(dim=1)
+    return gamma / 2 * _squared_slopes(discriminator, fake)
 
 
 def r1r2(discriminator: Discriminator, real: Tensor, fake: Tensor, gamma: float = 1.0) -> Tensor:
     """R1 + R2 with one ``gamma``: Huang et al. 2024 (R3GAN, arXiv 2501.05441), section 2.2; there on every step."""
-    return r1(discriminator, real, fake, gamma) + r2(discriminator, real, fake, gamma)
+    return gamma / 2 * _squared_slopes(discriminator, real, fake)
 
 
 def gradient_penalty(
@@ -52,7 +55,8 @@ def gradient_penalty(
     Gulrajani et al. 2017 (arXiv 1704.00028), equation 3. ``one_sided`` penalises only slopes above 1, which is enough
     for a 1-Lipschitz critic: ``weight * max(0, |grad D(y)| - 1)^2`` (Petzka et al. 2018, arXiv 1709.08894).
     """
-    return _slope_penalty(discriminator, torch.lerp(fake, real, _uniform_per_sample(real)), weight, one_sided)
+    between = torch.lerp(fake.detach(), real.detach(), _uniform_per_sample(real))
+    return _slope_penalty(discriminator, between, weight, one_sided)
 
 
 def dragan(
@@ -63,6 +67,7 @@ def dragan(
     Kodali et al. 2017 (arXiv 1705.07215). The noise is as in the authors' code: ``perturbation`` times the batch's
     standard deviation, times U(0, 1) for each value, times U(0, 1) for each image. ``fake`` is unused.
     """
+    real = real.detach()
     mean = processes.mean(real.mean())
     std = processes.mean((real - mean).square().mean()).sqrt()
     noise = perturbation * std * torch.rand_like(real) * _uniform_per_sample(real)
@@ -109,18 +114,25 @@ def clip_weights(module: nn.Module, clip: float) -> None:
             parameter.clamp_(-clip, clip)
 
 
-def _gradient(discriminator: Discriminator, x: Tensor) -> Tensor:
-    """The gradient of D at each sample of ``x``, ``[N, C * H * W]``. It can be differentiated once more."""
-    with torch.autocast(x.device.type, enabled=False):
-        x = x.detach().to(torch.promote_types(x.dtype, torch.float32)).requires_grad_()
-        (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
-    return gradient.flatten(1)
+def _gradients(discriminator: Discriminator, *points: Tensor) -> tuple[Tensor, ...]:
+    """The gradient of D at each sample of each of the ``points``, of their shape. It can be differentiated again."""
+    points = tuple(x if x.requires_grad else x.detach().requires_grad_() for x in points)
+    logits = [discriminator(x) for x in points]
+    return torch.autograd.grad(logits, points, [torch.ones_like(some) for some in logits], create_graph=True)
+
+
+def _squared_slopes(discriminator: Discriminator, *points: Tensor) -> Tensor:
+    """``|grad D(x)|^2`` at each sample x, summed over the ``points``, ``[N]``."""
+    first, *others = (g.flatten(1).square().sum(dim=1) for g in _gradients(discriminator, *points))
+    return sum(others, start=first)
 
 
 def _slope_penalty(discriminator: Discriminator, x: Tensor, weight: float, one_sided: bool) -> Tensor:
     """``weight * (|grad D(x)| - 1)^2`` at each sample of ``x``; with ``one_sided`` only where the slope is above 1."""
-    gradient = _gradient(discriminator, x)
-    slope = torch.linalg.vector_norm(gradient, dim=1)  # its gradient at 0 is 0; that of a square root is infinite
+    (gradient,) = _gradients(discriminator, x)
+    slope = torch.linalg.vector_norm(
+        gradient.flatten(1), dim=1
+    )  # its gradient at 0 is 0; that of a square root is infinite
     excess = relu(slope - 1) if one_sided else slope - 1
     return weight * excess.square()
 

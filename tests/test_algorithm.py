@@ -698,7 +698,7 @@ def test_what_d_sees_is_augmented_and_its_memory_goes_on_with_a_resumed_run(tiny
 
     given = {"penalty": penalties.LeCam(), "k": 2}
     _train(tiny, tmp_path / "whole", steps=6, augment=Darker(), **given)
-    assert len(seen) == 6 * (2 * (2 + 2) + 1), "real and fake in D's steps, once more in the penalty, fake in G's"
+    assert len(seen) == 6 * (2 * 2 + 1), "real and fake in D's steps, which the penalty shares, and fake in G's"
     shifts = [shift.item() for _, shift in seen]
     assert shifts == sorted(shifts) and shifts[-1] == 12 * 0.125
     assert {"augment.shift", "penalty.means"} <= load_file(checkpoint.read(tmp_path / "whole").path).keys()

@@ -77,7 +77,7 @@ def test_both_networks_are_given_the_labels_of_the_minibatch(graded, tmp_path, u
     generator, discriminator = _train(graded, tmp_path, update=update, k=2, penalty=penalties.r1)
     real = [(mean, labels) for mean, labels in discriminator.seen if not (mean - mean[0]).abs().lt(1e-6).all()]
     matching = [torch.allclose((mean + 1) * 127.5, 60.0 * labels) for mean, labels in real]
-    assert sum(matching) == 4 * 2 * 2, "each real minibatch once for the loss and once for R1, its labels beside it"
+    assert sum(matching) == 4 * 2, "each real minibatch once, for the loss and for R1, its labels beside it"
     for labels in generator.asked:
         assert any(torch.equal(labels, known) for _, known in discriminator.seen)
 

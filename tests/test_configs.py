@@ -79,16 +79,16 @@ def test_the_choice_lands_where_it_should():
     assert config["optimizer"]["discriminator"]["lr"] == 0.5
     both = _compose("optimizer.lr=0.25")["optimizer"]
     assert (both["generator"]["lr"], both["discriminator"]["lr"]) == (0.25, 0.25)
-    assert build.penalty(config["penalty"]) == (None, 1, None)
+    assert build.penalty(config["penalty"]) == (None, 1, None, "auto")
 
 
 def test_a_penalty_is_a_function_or_a_module_or_a_bound_on_the_weights():
-    assert build.penalty(_compose("penalty=r2")["penalty"])[1:] == (8, None)
+    assert build.penalty(_compose("penalty=r2")["penalty"])[1:] == (8, None, "auto")
     first, second = (build.penalty(_compose("penalty=lecam", "penalty.decay=0.5")["penalty"]) for _ in range(2))
     assert first.function.decay == 0.5
     assert first.interval == 1
     assert first.function is not second.function
-    assert build.penalty(_compose("penalty=weight_clip")["penalty"]) == (None, 1, 0.01)
+    assert build.penalty(_compose("penalty=weight_clip")["penalty"]) == (None, 1, 0.01, "auto")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,7 @@ def test_a_penalty_is_a_function_or_a_module_or_a_bound_on_the_weights():
         (["penalty=lecam", "+penalty.gamma=1"], "penalty", "LeCam has no option 'gamma'"),
         (["penalty=dragan", "dataset=ring8"], "penalty", "dragan has no option 'gamma'; if a dataset or an experiment"),
         (["penalty=gradient_penalty", "penalty.one_sided=2"], "penalty", "penalty.one_sided=2 should be bool"),
+        (["penalty.precision=half"], "penalty", "penalty.precision=half should be one of auto, fp32, bf16"),
         (["loss.smoothing=1"], "loss", "smoothing=1 should be from 0 up and below 1"),
     ],
 )

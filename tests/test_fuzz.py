@@ -256,6 +256,7 @@ KEYS = [
     "keep", "eval_every", "on_nonfinite", "on_write_error", "resume", "trust", "net/generator", "net/discriminator",
     "net.generator", "net.generator.widths", "net.discriminator.widths", "net.generator.norm", "net.generator.width",
     "net.z_dim", "net.prior", "loss._target_", "loss.half", "penalty.gamma", "penalty.interval", "penalty._target_",
+    "penalty.precision",
     "optimizer.lr", "optimizer.generator.lr", "optimizer.discriminator.betas", "optimizer.generator._target_",
     "optimizer/generator", "optimizer.generator.fused", "dataset.size", "dataset.channels", "dataset.root",
     "dataset._target_", "device", "steps", "nonsense", "ls", "net.nonsense", "hydra.nonsense", "",

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from gan_cli.networks import layers
+from gan_cli.networks import convolution, layers
 
 # Channels and side of the larger maps, channels of the smaller ones; each rule of layers.py on both of its sides.
 SHAPES = [
@@ -25,10 +25,10 @@ SHAPES = [
 def _pair(kind, channels, maps, bias):
     torch.manual_seed(0)
     if kind == "halving":
-        ours = layers.HalvingConv2d(channels, maps, bias)
+        ours = convolution.HalvingConv2d(channels, maps, bias)
         plain = nn.Conv2d(channels, maps, 4, stride=2, padding=1, bias=bias)
     else:
-        ours = layers.DoublingConvTranspose2d(maps, channels, bias)
+        ours = convolution.DoublingConvTranspose2d(maps, channels, bias)
         plain = nn.ConvTranspose2d(maps, channels, 4, stride=2, padding=1, bias=bias)
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
     plain.load_state_dict(ours.state_dict())
@@ -65,15 +65,15 @@ def test_the_functions_and_gradients_are_torchs(kind, bias, channels, side, maps
 
 def _recorded(monkeypatch, name):
     """The calls of a function of layers.py, noted."""
-    calls, real = [], getattr(layers, name)
-    monkeypatch.setattr(layers, name, lambda *args: (calls.append(args), real(*args))[1])
+    calls, real = [], getattr(convolution, name)
+    monkeypatch.setattr(convolution, name, lambda *args: (calls.append(args), real(*args))[1])
     return calls
 
 
 def test_products_are_taken_in_bf16_only_and_where_they_pay(monkeypatch):
     calls = _recorded(monkeypatch, "patches")
     x = torch.randn(2, 128, 8, 8)
-    layer = layers.HalvingConv2d(128, 8)
+    layer = convolution.HalvingConv2d(128, 8)
     layer(x)
     assert not calls
     with torch.autocast("cpu", torch.bfloat16):
@@ -81,13 +81,13 @@ def test_products_are_taken_in_bf16_only_and_where_they_pay(monkeypatch):
         assert len(calls) == 1  # the product
         y.sum().backward()
         assert len(calls) == 2  # and the weight's gradient
-        layers.HalvingConv2d(128, 8)(torch.randn(2, 128, 32, 32)).sum().backward()
+        convolution.HalvingConv2d(128, 8)(torch.randn(2, 128, 32, 32)).sum().backward()
     assert len(calls) == 2
 
 
 def test_nothing_is_computed_that_nobody_asked_for(monkeypatch):
     """The generator's step wants the frozen discriminator's gradient in its input, and none in its weights."""
-    layer = layers.HalvingConv2d(64, 8).requires_grad_(False)
+    layer = convolution.HalvingConv2d(64, 8).requires_grad_(False)
     calls = _recorded(monkeypatch, "weight_gradient")
     x = torch.randn(2, 64, 8, 8, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
@@ -100,7 +100,7 @@ def test_nothing_is_computed_that_nobody_asked_for(monkeypatch):
 @pytest.mark.parametrize(("channels", "maps"), [(2, 64), (64, 8)])
 def test_the_gradient_of_a_gradient_is_torchs(kind, channels, maps, monkeypatch):
     """A penalty of one's own may well be taken in bfloat16: nothing may be lost from it in silence."""
-    monkeypatch.setattr(layers, "_pays", lambda *_: True)
+    monkeypatch.setattr(convolution, "_by_products", lambda *_: True)
     ours, plain = _pair(kind, channels, maps, bias=False)
     x = torch.randn(3, channels, 8, 8) if kind == "halving" else torch.randn(3, maps, 4, 4)
 

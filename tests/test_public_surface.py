@@ -86,7 +86,8 @@ def test_the_verbs_and_their_keywords():
         "on_nonfinite", "on_write_error",
     ]  # fmt: skip
     assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
-        ["prior", "z_dim"], ["function", "interval", "clip"], ["half_life", "ramp"], ["device", "bf16", "compile"],
+        ["prior", "z_dim"], ["function", "interval", "clip", "precision"],
+        ["half_life", "ramp"], ["device", "bf16", "compile"],
     ]  # fmt: skip
     fields = [f.name for f in dataclasses.fields(Dataset)]
     assert fields == ["images", "labels", "class_names", "description", "fingerprint"]

@@ -29,7 +29,7 @@ from gan_cli.training import device as devices
 from gan_cli.training import shares
 from gan_cli.training.batches import Batches
 from gan_cli.training.device import Compute
-from gan_cli.training.games import Average, Game, Loss, Penalty
+from gan_cli.training.games import PRECISIONS, Average, Game, Loss, Penalty
 from gan_cli.training.inherit import freeze, inherit
 from gan_cli.training.plan import Plan
 from gan_cli.training.state import MakeOptimizer, State, make_optimizers
@@ -203,11 +203,14 @@ def penalty(node: Mapping[str, Any]) -> Penalty:
     if node.get("_target_", "") is None:
         return Penalty(None, 1, clip)
     interval = whole_number(node.get("interval", 1), "penalty.interval")
-    settings = {name: value for name, value in node.items() if name not in ("interval", "clip")}
+    precision = node.get("precision", "auto")
+    if precision not in PRECISIONS:
+        raise UserError(f"penalty.precision={precision} should be one of {', '.join(PRECISIONS)}")
+    settings = {name: value for name, value in node.items() if name not in ("interval", "clip", "precision")}
     target = target_of(settings, "penalty")
     if not (isinstance(target, type) and issubclass(target, nn.Module)):
-        return Penalty(bound(settings, "penalty"), interval, clip)
-    return Penalty(module_of(settings, "penalty"), interval, clip)
+        return Penalty(bound(settings, "penalty"), interval, clip, precision)
+    return Penalty(module_of(settings, "penalty"), interval, clip, precision)
 
 
 def augment(node: Mapping[str, Any], image_shape: Sequence[int]) -> Augment | None:

@@ -30,6 +30,8 @@ BEFORE: Mapping[str, Any] = {
     "freeze_d": 0,
     "accumulate": 1,
 }
+# The default of the penalties' precision, which older checkpoints lack.
+PENALTY_BEFORE: Mapping[str, Any] = {"precision": "auto"}
 # Defaults of the dataset ``folder`` for options that older checkpoints lack.
 FOLDER_BEFORE: Mapping[str, Any] = {"fit": "crop", "range": "auto", "labels": None, "holdout": None}
 
@@ -57,6 +59,8 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
         )
     if isinstance(was.get("dataset"), Mapping) and was["dataset"].get("_target_") == "gan_cli.data.folder.folder":
         was["dataset"] = {**FOLDER_BEFORE, **was["dataset"]}
+    if isinstance(was.get("penalty"), Mapping) and was["penalty"].get("_target_"):
+        was["penalty"] = {**PENALTY_BEFORE, **was["penalty"]}
     merged = {name: was.get(name, BEFORE.get(name, value)) for name, value in config.items()}
     if isinstance(merged["dataset"], Mapping) and any(key.startswith(("dataset", "experiment")) for key in overridden):
         merged["dataset"] = _moved(merged["dataset"], config["dataset"])

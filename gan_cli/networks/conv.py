@@ -9,15 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import (
-    DoublingConvTranspose2d,
-    HalvingConv2d,
-    LabelledSequential,
-    batch_norm,
-    divisible_sides,
-    head,
-    labelled,
-)
+from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, HalvingConv2d
+from gan_cli.networks.layers import LabelledSequential, batch_norm, divisible_sides, head, labelled
 
 
 class Generator(nn.Module):
@@ -70,7 +63,7 @@ class Discriminator(nn.Module):
             nn.LeakyReLU(0.2),
             HalvingConv2d(2 * width, 4 * width),
             nn.LeakyReLU(0.2),
-            nn.Conv2d(4 * width, 4 * width, 3, padding=1),
+            Conv2d(4 * width, 4 * width, 3, padding=1),
             nn.LeakyReLU(0.2),
         )
         features = 4 * width * (height // 8) * (breadth // 8)

@@ -9,7 +9,8 @@ from math import prod, sqrt
 
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import DoublingConvTranspose2d, sides
+from gan_cli.networks.convolution import DoublingConvTranspose2d
+from gan_cli.networks.layers import sides
 
 
 def _check(image_shape: Sequence[int]) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, HalvingConv2d
 from gan_cli.networks.layers import (
-    DoublingConvTranspose2d,
-    HalvingConv2d,
     LabelledSequential,
     batch_norm,
     check_norm,
@@ -90,7 +89,7 @@ class Discriminator(LabelledSequential):
                 nn.LeakyReLU(0.2),
             ]
             maps *= 2
-        score = nn.Conv2d(maps, 1, (height, breadth), bias=bias)
+        score = Conv2d(maps, 1, (height, breadth), bias=bias)
         super().__init__(*layers, head(score, maps * height * breadth, classes))
         self.apply(_initialise)
         if norm == "spectral":

@@ -1,24 +1,20 @@
 """The layers that networks of different families share: resampling convolutions, normalisation, labels, attention.
 
-The 4x4 convolutions halve or double the sides of an image. They compute the same functions as ``nn.Conv2d`` and
-``nn.ConvTranspose2d``, with the same parameter names and shapes. In bfloat16 on a CPU, some shapes are slow as a
-convolution and fast as one matrix product over the convolution's patches. These shapes use the matrix product; NOTES.md
-has the measurements. :func:`downsample` and :func:`upsample` resample with a fixed filter.
+:func:`downsample` and :func:`upsample` resample with a fixed filter. :mod:`gan_cli.networks.convolution` has the
+convolutions.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, one_hot, pixel_shuffle
-from torch.nn.grad import conv2d_weight
+from torch.nn.functional import conv2d, conv_transpose2d, one_hot
 from torch.nn.utils.parametrizations import spectral_norm
 
-_GEOMETRY: dict[str, Any] = {"stride": 2, "padding": 1}
-_KERNEL = 4
-FEW = 4  # at most so many channels, as images have, count as few
+from gan_cli.networks.convolution import Conv2d
 
 
 def sides(image_shape: Sequence[int]) -> Sequence[int]:
@@ -75,7 +71,7 @@ def upsample(x: Tensor) -> Tensor:
 
     Beyond the border the image is 0.
     """
-    return _filtered(conv_transpose2d, x, gain=4)
+    return _filtered(x, True, 4.0) if torch.compiler.is_compiling() else _Filtered.apply(x, True, 4.0)
 
 
 def downsample(x: Tensor) -> Tensor:
@@ -83,142 +79,37 @@ def downsample(x: Tensor) -> Tensor:
 
     It is the adjoint of :func:`upsample`, divided by 4. Beyond the border the image is 0.
     """
-    return _filtered(conv2d, x, gain=1)
+    return _filtered(x, False, 1.0) if torch.compiler.is_compiling() else _Filtered.apply(x, False, 1.0)
 
 
-def _filtered(convolution: Callable[..., Tensor], x: Tensor, gain: int) -> Tensor:
-    """Convolve each channel of ``x`` separately, in float32: bfloat16 takes ten times as long on a CPU (NOTES.md)."""
+class _Filtered(torch.autograd.Function):
+    """:func:`_filtered`, whose derivative is the other direction with the same gain."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, doubling: bool, gain: float) -> Tensor:
+        ctx.doubling, ctx.gain = doubling, gain
+        return _filtered(x, doubling, gain)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Filtered.apply(gradient, not ctx.doubling, ctx.gain), None, None
+
+
+def _filtered(x: Tensor, doubling: bool, gain: float) -> Tensor:
+    """Filter each channel of ``x`` separately. On a CPU in float32: bfloat16 takes ten times as long (NOTES.md)."""
+    convolution = conv_transpose2d if doubling else conv2d
+    dtype = torch.float32 if x.device.type == "cpu" and x.dtype is torch.bfloat16 else x.dtype
     with contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        taps = torch.tensor([0.125, 0.375, 0.375, 0.125], device=x.device, dtype=wide.dtype)
-        weight = (gain * torch.outer(taps, taps)).expand(x.shape[1], 1, _KERNEL, _KERNEL)
-        return convolution(wide, weight, groups=x.shape[1], **_GEOMETRY).to(x.dtype)
+        weight = _filter(gain, dtype, x.device).expand(x.shape[1], 1, -1, -1)
+        return convolution(x.to(dtype), weight, stride=2, padding=1, groups=x.shape[1]).to(x.dtype)
 
 
-class HalvingConv2d(nn.Conv2d):
-    """4x4 convolution of stride 2 and padding 1: ``[N, C, H, W]`` -> ``[N, C', H // 2, W // 2]``."""
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, _KERNEL, bias=bias, **_GEOMETRY)
-
-    def forward(self, images: Tensor) -> Tensor:
-        if not _in_cpu_bf16(images) or not _pays(self.in_channels, *images.shape[-2:]):
-            return super().forward(images)
-        return _biased(_Resampling.apply(*_bf16(images, self.weight), False), self.bias)
-
-
-class DoublingConvTranspose2d(nn.ConvTranspose2d):
-    """4x4 transposed convolution of stride 2 and padding 1: ``[N, C, H, W]`` -> ``[N, C', 2 H, 2 W]``."""
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, _KERNEL, bias=bias, **_GEOMETRY)
-
-    def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
-        height, width = maps.shape[-2:]
-        if not _in_cpu_bf16(maps) or not _pays(self.out_channels, 2 * height, 2 * width):
-            return super().forward(maps, output_size)
-        return _biased(_Resampling.apply(*_bf16(maps, self.weight), True), self.bias)
-
-
-def _in_cpu_bf16(x: Tensor) -> bool:
-    """Whether autocast computes in bfloat16 on a CPU, without tracing. Only then is the fast computation considered."""
-    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
-    return x.device.type == "cpu" and autocast and not torch.compiler.is_compiling()
-
-
-def _pays(channels: int, height: int, width: int) -> bool:
-    """Whether the matrix product is faster, in spite of a call to Python. The larger maps have these dimensions."""
-    if height % 2 or width % 2:
-        return False
-    return (channels >= 64 and height * width <= 16 * 16) or (channels <= FEW and height * width >= 64 * 64)
-
-
-def _bf16(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """``x`` and ``weight`` as autocast passes them to a convolution, with ``x`` in the convolution's memory layout."""
-    return x.bfloat16().contiguous(memory_format=torch.channels_last), weight.bfloat16()
-
-
-def _biased(y: Tensor, bias: Tensor | None) -> Tensor:
-    return y if bias is None else y + bias.bfloat16()[:, None, None]
-
-
-class _Resampling(torch.autograd.Function):
-    """``halve(x, weight)`` or ``double(x, weight)``. Both functions are linear in ``x`` and in ``weight``.
-
-    Each function is the adjoint of the other in ``x``, so both are differentiable any number of times.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, doubling: bool) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.doubling = doubling
-        return double(x, weight) if doubling else halve(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, weight = ctx.saved_tensors
-        gradient = gradient.contiguous(memory_format=torch.channels_last)
-        larger, smaller = (gradient, x) if ctx.doubling else (x, gradient)
-        in_x, in_weight, _ = ctx.needs_input_grad
-        in_input = _Resampling.apply(gradient, weight, not ctx.doubling) if in_x else None
-        return in_input, weight_gradient(larger, smaller) if in_weight else None, None
-
-
-def patches(x: Tensor) -> Tensor:
-    """The 4x4 patches of ``x`` ``[N, C, H, W]`` at stride 2, padding 1: ``[N * H/2 * W/2, 16 * C]``, channels last."""
-    n, c, height, width = x.shape
-    padded = x.new_zeros(n, height + 2, width + 2, c)
-    padded[:, 1:-1, 1:-1] = x.permute(0, 2, 3, 1)
-    of_image, of_row, of_pixel, _ = padded.stride()
-    # A patch's row of four pixels is contiguous in memory.
-    view = padded.as_strided(
-        (n, height // 2, width // 2, _KERNEL, _KERNEL * c), (of_image, 2 * of_row, 2 * of_pixel, of_row, 1)
-    )
-    return view.reshape(n * (height // 2) * (width // 2), _KERNEL * _KERNEL * c)
-
-
-def halve(x: Tensor, weight: Tensor) -> Tensor:
-    """``conv2d`` of ``x`` ``[N, C, H, W]``, even sides, and ``weight`` ``[C', C, 4, 4]``, stride 2, padding 1."""
-    n, c, height, width = x.shape
-    if c < 128 or height * width > 8 * 8:
-        return conv2d(x, weight, **_GEOMETRY)
-    product = patches(x) @ weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
-    return product.view(n, height // 2, width // 2, len(weight)).permute(0, 3, 1, 2)
-
-
-def double(y: Tensor, weight: Tensor) -> Tensor:
-    """``conv_transpose2d`` of ``y`` ``[N, C', H, W]`` and ``weight`` ``[C', C, 4, 4]``, stride 2, padding 1.
-
-    For a few channels C, a 3x3 convolution computes the four output pixels of each input place. A pixel shuffle then
-    moves them to their places (Shi et al. 2016, arXiv 1609.07009).
-    """
-    if weight.shape[1] > FEW:
-        return conv_transpose2d(y, weight, **_GEOMETRY)
-    return pixel_shuffle(conv2d(y, _into_quarters(weight), padding=1), 2)
-
-
-def _into_quarters(weight: Tensor) -> Tensor:
-    """A transposed convolution's weight ``[C', C, 4, 4]`` as that of a 3x3 convolution, ``[4 * C, C', 3, 3]``."""
-    maps, channels = weight.shape[:2]
-    taps = weight.permute(1, 0, 2, 3)
-    quarters = weight.new_zeros(channels, 2, 2, maps, 3, 3)
-    # An even output row sees the input row above and its own, through the kernel's rows 3 and 1. An odd output row sees
-    # its own input row and the row below, through the kernel's rows 2 and 0. The same holds for columns.
-    places, rows = (slice(0, 2), slice(1, 3)), ([3, 1], [2, 0])
-    for i in (0, 1):
-        for j in (0, 1):
-            quarters[:, i, j, :, places[i], places[j]] = taps[:, :, rows[i]][..., rows[j]]
-    return quarters.view(4 * channels, maps, 3, 3)
-
-
-def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient of ``halve(x, weight)`` in ``weight``, ``[C', C, 4, 4]``, from the ``gradient`` in its output."""
-    channels, maps = x.shape[1], gradient.shape[1]
-    if channels < 64 or x.shape[-2] * x.shape[-1] > 16 * 16:
-        shape = (maps, channels, _KERNEL, _KERNEL)
-        return conv2d_weight(x, shape, gradient, **_GEOMETRY)
-    rows = gradient.permute(0, 2, 3, 1).reshape(-1, maps)
-    return (rows.T @ patches(x)).view(maps, _KERNEL, _KERNEL, channels).permute(0, 3, 1, 2)
+@functools.cache
+@torch.inference_mode(False)
+def _filter(gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The kernel of the filter, ``[4, 4]``, with ``gain`` as the sum."""
+    taps = torch.tensor([0.125, 0.375, 0.375, 0.125], dtype=dtype, device=device)
+    return gain * torch.outer(taps, taps)
 
 
 NORMS = ("batch", "instance", "layer", "spectral", "none")
@@ -341,8 +232,8 @@ class SelfAttention2d(nn.Module):
     def __init__(self, maps: int) -> None:
         super().__init__()
         inner = max(1, maps // 8)
-        self.query, self.key, self.value = (nn.Conv2d(maps, inner, 1, bias=False) for _ in range(3))
-        self.output = nn.Conv2d(inner, maps, 1, bias=False)
+        self.query, self.key, self.value = (Conv2d(maps, inner, 1, bias=False) for _ in range(3))
+        self.output = Conv2d(inner, maps, 1, bias=False)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:

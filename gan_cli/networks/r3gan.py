@@ -23,13 +23,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from gan_cli.networks.convolution import Conv2d
 from gan_cli.networks.layers import downsample, pyramid, upsample
 
 SLOPE = 0.2
 GAIN = nn.init.calculate_gain("leaky_relu", SLOPE)  # sqrt(2 / (1 + 0.2^2)): keeps the variance through LeakyReLU
 
 
-def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+def _initialised(layer: Conv2d | nn.Linear, gain: float = 1.0) -> Conv2d | nn.Linear:
     """Weights from N(0, gain^2 / fan-in), He et al. 2015 (arXiv 1502.01852); biases 0."""
     nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
     if layer.bias is not None:
@@ -39,7 +40,7 @@ def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d |
 
 def _pointwise(fan_in: int, fan_out: int, gain: float = 1.0, bias: bool = False) -> nn.Module:
     """A 1x1 convolution."""
-    return _initialised(nn.Conv2d(fan_in, fan_out, 1, bias=bias), gain)
+    return _initialised(Conv2d(fan_in, fan_out, 1, bias=bias), gain)
 
 
 class Block(nn.Module):
@@ -60,7 +61,7 @@ class Block(nn.Module):
         self.layers = nn.Sequential(
             _pointwise(width, inner, gain, bias=True),
             nn.LeakyReLU(SLOPE),
-            _initialised(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group_width), gain),
+            _initialised(Conv2d(inner, inner, 3, padding=1, groups=inner // group_width), gain),
             nn.LeakyReLU(SLOPE),
             _pointwise(inner, width, gain=0.0),
         )
@@ -141,7 +142,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         sizes, widths, stages = _stages(image_shape, patch, width, max_width, blocks, expansion, group_width)
-        self.from_image = _initialised(nn.Conv2d(image_shape[0], widths[0], patch, stride=patch, bias=False))
+        self.from_image = _initialised(Conv2d(image_shape[0], widths[0], patch, stride=patch, bias=False))
         self.stages = nn.ModuleList(stages)
         self.transitions = nn.ModuleList(nn.Identity() if a == b else _pointwise(a, b) for a, b in pairwise(widths))
         self.basis = nn.Parameter(torch.randn(widths[-1], *sizes[-1]) / math.sqrt(math.prod(sizes[-1])))

@@ -11,6 +11,7 @@ from math import prod, sqrt
 
 from torch import Tensor, nn
 
+from gan_cli.networks.convolution import Conv2d
 from gan_cli.networks.layers import (
     Conditional,
     LabelledSequential,
@@ -38,9 +39,9 @@ def _check_attention(attention: int | None, heights: Sequence[int]) -> None:
         raise ValueError(f"no maps are {attention} high for attention; choose from {', '.join(map(str, heights))}")
 
 
-def _conv(maps_in: int, maps_out: int, kernel: int, gain: float) -> nn.Conv2d:
+def _conv(maps_in: int, maps_out: int, kernel: int, gain: float) -> Conv2d:
     """A convolution that keeps the sides, with weights by Glorot & Bengio 2010, times ``gain``."""
-    layer = nn.Conv2d(maps_in, maps_out, kernel, padding=kernel // 2)
+    layer = Conv2d(maps_in, maps_out, kernel, padding=kernel // 2)
     nn.init.xavier_uniform_(layer.weight, gain)
     return layer
 

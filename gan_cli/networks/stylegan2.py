@@ -19,10 +19,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, leaky_relu, linear
+from torch.nn.functional import leaky_relu, linear
 
 from gan_cli import processes
 from gan_cli.errors import UserError
+from gan_cli.networks.convolution import Geometry, convolve
 from gan_cli.networks.layers import downsample, pyramid, upsample
 
 EPSILON = 1e-8
@@ -59,12 +60,12 @@ class Conv2d(nn.Module):
     def __init__(self, fan_in: int, fan_out: int, kernel: int, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
         self.scale = 1 / math.sqrt(fan_in * kernel**2)
-        self.geometry = {"stride": stride, "padding": kernel // 2}
+        self.geometry = Geometry(stride, kernel // 2)
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.weight * self.scale, self.bias, **self.geometry)
+        return convolve(x, self.weight * self.scale, self.bias, self.geometry)
 
 
 class ModulatedConv2d(nn.Module):

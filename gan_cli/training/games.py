@@ -7,7 +7,7 @@ shows an example.
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,6 +23,7 @@ from gan_cli.training.batches import Batch
 from gan_cli.training.device import Compute
 from gan_cli.training.terms import Term, Terms
 
+PRECISIONS = ("auto", "fp32", "bf16")
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -31,11 +32,13 @@ class Penalty(NamedTuple):
 
     ``function`` maps (D, real, fake) to per-sample terms: see :mod:`gan_cli.penalties`. The penalty is added every
     ``interval``-th update of D, multiplied by ``interval``. ``clip`` bounds the weights of D after each update of D.
+    ``precision`` is that of D in these updates: ``auto``, that of the networks, or ``fp32``, or ``bf16``.
     """
 
     function: Callable[..., Tensor] | None = None
     interval: int = 1
     clip: float | None = None
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ class Adversarial(Game):
     ``generator`` maps latents ``[N, z_dim]`` (and labels ``[N]``) to images ``[N, C, H, W]`` in [-1, 1], or to points.
     ``discriminator`` maps images or points (and labels) to logits ``[N]``. ``loss`` maps real and fake logits to
     per-sample terms of each network. ``augment`` changes every image that D sees, real or fake. Samples are drawn from
-    ``ema``, the averaged generator. Networks run in the precision of ``compute``; penalties choose their own.
+    ``ema``, the averaged generator. Networks run in the precision of ``compute``. In an update with a penalty D runs in
+    the precision of the ``penalty``, and is not compiled, because a compiled D can't be differentiated twice.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class Adversarial(Game):
         self.penalty = function.to(compute.device, compute.dtype) if isinstance(function, nn.Module) else function
         self._loss, self._noise, self._interval, self._average = loss, noise, penalty.interval, average
         self._compute = compute
+        self._penalised = compute if penalty.precision == "auto" else replace(compute, bf16=penalty.precision == "bf16")
         # The tuple hides the compiled networks from the module's children, whose weights they share.
         self._forward = compute.compiled(self.generator), compute.compiled(self.discriminator)
         self._averaged, self._latest = ema.tensors(self.ema), ema.tensors(self.generator)
@@ -124,23 +129,25 @@ class Adversarial(Game):
         """Fake images from fresh noise and the batch's labels, as many as the batch has real images."""
         z = sample_noise(self._noise.prior, len(batch.real), self._noise.z_dim, batch.real.device)
         with self._compute.autocast():
-            return self._forward[0](z.to(self._compute.dtype), *batch.given).to(self._compute.dtype)
+            return _full(self._forward[0](z.to(self._compute.dtype), *batch.given))
 
-    def judge(self, batch: Batch, *images: Tensor) -> list[Tensor]:
-        """D's logits on each set of ``images`` after augmentation, each ``[N]``."""
+    def judge(self, batch: Batch, *images: Tensor, penalised: bool = False) -> list[Tensor]:
+        """D's logits on each set of ``images`` after augmentation, each float32 ``[N]``; ``penalised`` as a penalty."""
         views = [self._seen(some) for some in images]
-        with self._compute.autocast():  # one context for all sets: the weights are cast once
-            return [self._forward[1](view, *batch.given).to(self._compute.dtype) for view in views]
+        compute, network = (self._penalised, self.discriminator) if penalised else (self._compute, self._forward[1])
+        with compute.autocast():  # one context for all sets: the weights are cast once
+            return [_full(network(view, *batch.given)) for view in views]
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        fake = fake.detach()
-        real_logits, fake_logits = self.judge(batch, batch.real, fake)
+        due = self.penalty is not None and batch.number % self._interval == 0
+        real, fake = (images.detach().requires_grad_(due) for images in (batch.real, fake))
+        real_logits, fake_logits = self.judge(batch, real, fake, penalised=due)
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
         self._real_logits[batch.part] = real_logits.detach()
         terms |= _outputs(real_logits.detach(), fake_logits.detach())
-        if self.penalty and batch.number % self._interval == 0:
-            values = self.penalty(partial(self._critic, batch), batch.real, fake)
-            terms["penalty"] = Term(values, weight=self._interval)
+        if self.penalty and due:
+            critic = partial(self._critic, batch, {real: real_logits, fake: fake_logits})
+            terms["penalty"] = Term(self.penalty(critic, real, fake), weight=self._interval)
         if self.augment and batch.last:
             self.augment.observe(processes.whole(torch.cat([*self._real_logits.values()])))
         return terms
@@ -153,12 +160,17 @@ class Adversarial(Game):
         decay = ema.decay(step * batch_size, batch_size, self._average.half_life, self._average.ramp)
         ema.update(self._averaged, self._latest, decay)
 
-    def _critic(self, batch: Batch, images: Tensor) -> Tensor:
-        """D for penalties, not compiled: a penalty differentiates D twice, and a compiled D does not support that."""
-        return self.discriminator(self._seen(images), *batch.given)
+    def _critic(self, batch: Batch, judged: Mapping[Tensor, Tensor], images: Tensor) -> Tensor:
+        """D as a penalty calls it: the logits of images that the loss ``judged``, else those of a pass of its own."""
+        return judged[images] if images in judged else self.judge(batch, images, penalised=True)[0]
 
     def _seen(self, images: Tensor) -> Tensor:
         return self.augment(images) if self.augment else images
+
+
+def _full(values: Tensor) -> Tensor:
+    """``values`` in float32, or in float64 where networks of float64 made them."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
