@@ -26,6 +26,7 @@ def test_the_keys_of_the_commands():
             "steps",
             "max_seconds",
             "batch_size",
+            "accumulate",
             "lr_decay_after",
             "seed",
             "device",
@@ -78,8 +79,8 @@ def test_the_verbs_and_their_keywords():
     assert needed["load_generator"] == needed["sample"] == needed["evaluate"] == ["ckpt"]
     assert list(parameters["train"]) == [
         "generator", "discriminator", "dataset", "loss", "optimizer_g", "optimizer_d", "run_dir", "plan", "k", "update",
-        "batch_size", "noise", "penalty", "augment", "conditional", "average", "compute", "seed", "samples", "game",
-        "draw", "evaluate", "sinks", "resume",
+        "batch_size", "accumulate", "noise", "penalty", "augment", "conditional", "average", "compute", "seed",
+        "samples", "game", "draw", "evaluate", "sinks", "resume",
     ]  # fmt: skip
     assert list(parameters["Plan"]) == [
         "steps", "max_seconds", "lr_decay_after", "log_every", "sample_every", "checkpoint_every", "eval_every", "keep",
@@ -87,7 +88,7 @@ def test_the_verbs_and_their_keywords():
     ]  # fmt: skip
     assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
         ["prior", "z_dim"], ["function", "interval", "clip", "precision"],
-        ["half_life", "ramp"], ["device", "bf16", "compile"],
+        ["half_life", "ramp"], ["device", "bf16", "compile", "dtype"],
     ]  # fmt: skip
     fields = [f.name for f in dataclasses.fields(Dataset)]
     assert fields == ["images", "labels", "class_names", "description", "fingerprint"]
