@@ -41,7 +41,8 @@ def work(rank: int, n: int, port: int, workload: Workload, batch_size: int, step
             {"_target_": f"{network}.Generator"}, {"_target_": f"{network}.Discriminator"}, Dataset(images),
             workload.loss, adam_of_g, adam, run_dir=Path(folder) / "run", batch_size=batch_size,
             noise=Noise(z_dim=workload.z_dim), penalty=workload.penalty, compute=Compute(cpu, bf16("auto", cpu)),
-            plan=Plan(steps + WARM_UP, log_every=10**6, sample_every=10**6, checkpoint_every=10**6), samples=1, sinks={},
+            plan=Plan(steps + WARM_UP, log_every=10**6, sample_every=10**6, checkpoint_every=10**6), samples=1,
+            sinks={},
         )  # fmt: skip
     if rank == 0:
         queue.put((clock[-1] - clock[WARM_UP - 1]) / steps)
