@@ -11,7 +11,7 @@ import pytest
 from helpers import CONFIGS, ROOT
 
 PACKAGE = ROOT / "gan_cli"
-VOCABULARY = ("data", "networks", "losses", "penalties", "augment", "optimizers", "noise", "sampling")
+VOCABULARY = ("data", "networks", "losses", "penalties", "augment", "optimizers", "noise", "sampling", "translating")
 
 # What each room of gan_cli may import of the others, beside itself. One way down: cli and api, commands, config,
 # training, pictures, metrics, rundir, the vocabulary, errors and files. An import that is not listed here is refused.
@@ -26,12 +26,15 @@ ALLOWED = {
     "augment": set(),
     "networks": set(),
     "sampling": {"noise"},
+    "translating": {"sampling"},
     "data": {"errors", "files"},
     "rundir": {"errors", "files", "untrusted"},
-    "metrics": {"data", "errors", "noise", "sampling"},
-    "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling"},
+    "metrics": {"data", "errors", "noise", "sampling", "translating"},
+    "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling", "translating"},
     "training": {"augment", "data", "errors", "metrics", "noise", "penalties", "pictures", "rundir"},
-    "config": {"augment", "data", "errors", "metrics", "noise", "pictures", "rundir", "sampling", "training"},
+    "config": {
+        "augment", "data", "errors", "metrics", "noise", "pictures", "rundir", "sampling", "training", "translating",
+    },
     "terminal": {"metrics"},
     "commands": {
         "config", "data", "errors", "files", "metrics", "pictures", "rundir", "sampling", "terminal", "training",

@@ -60,8 +60,9 @@ class TrainConfig:
     steps: int = key(7000, "generator steps, all in all", at_least=1, at_most=10**12)
     max_seconds: float | None = key(None, "stop after so many seconds of training; null for never", above=0)
     batch_size: int = key(32, "images in a minibatch", at_least=1, at_most=65_536)
-    lr_decay_after: float | None = key(
-        64_000.0, "images after which the learning rates fall as 1/sqrt; null: never", above=0
+    lr_decay_after: Any = key(
+        64_000.0,
+        "images after which the rates fall as 1/sqrt; [start,end]: linearly from start to 0 at end; null: never",
     )
     seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0, at_most=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")

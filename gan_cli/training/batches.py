@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from gan_cli.data import Dataset, Points, Sampler
+from gan_cli.data.pairs import Domains
 from gan_cli.training import device as devices
 
 
 class Batch(NamedTuple):
     """A minibatch: m real examples as the networks see them, their labels (if the game is conditional), its number.
 
-    ``real`` is float32 ``[m, C, H, W]`` in [-1, 1], or points ``[m, d]``; ``labels`` int64 ``[m]``. ``number`` counts
-    the minibatches of the run from 1.
+    ``real`` is float32 ``[m, C, H, W]`` in [-1, 1], or points ``[m, d]``; of two domains it has the source's channels,
+    then the target's. ``labels`` are int64 ``[m]``. ``number`` counts the minibatches of the run from 1.
     """
 
     real: Tensor
@@ -35,7 +36,12 @@ class Batches:
     """
 
     def __init__(
-        self, dataset: Dataset | Points, batch_size: int, seed: int, device: torch.device, labelled: bool = False
+        self,
+        dataset: Dataset | Points | Domains,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        labelled: bool = False,
     ) -> None:
         if labelled and dataset.labels is None:
             raise ValueError("conditional training needs a dataset with labels")

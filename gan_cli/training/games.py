@@ -135,7 +135,7 @@ class Adversarial(Game):
         real_logits, fake_logits = self.judge(batch, batch.real, fake)
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
         self._real_logits = real_logits.detach()
-        terms |= _outputs(self._real_logits, fake_logits.detach())
+        terms |= outputs(self._real_logits, fake_logits.detach())
         if self.augment:
             self.augment.observe(self._real_logits)
         if self.penalty and batch.number % self._interval == 0:
@@ -159,7 +159,7 @@ class Adversarial(Game):
         return self.augment(images) if self.augment else images
 
 
-def _outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
+def outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
     """D(x), D(G(z)) and V(D, G) of equation 1, for the record. Their logits precede D's update and have no gradient.
 
     ``value`` is V(D, G) = E log D(x) + E log(1 - D(G(z))). It is at most 0. At equilibrium D = 1/2, and ``value`` is

@@ -1,0 +1,49 @@
+"""The pool of old fake images that a discriminator is shown: Shrivastava et al. 2017 (arXiv 1612.07828)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Pool(nn.Module):
+    """A memory of up to ``size`` fake images of ``shape`` (C, H, W). A checkpoint contains it.
+
+    CycleGAN's form (Zhu et al. 2017, arXiv 1703.10593, section 4): the pool is filled first. Then, with probability
+    1/2, an image takes the place of one in the pool, and the old one is shown; else the image itself is shown. A
+    ``size`` of 0 means no pool.
+    """
+
+    images: Tensor
+    held: Tensor
+
+    def __init__(self, size: int, shape: Sequence[int], device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        if size < 0:
+            raise ValueError(f"pool={size} should be 0 or more images")
+        self.register_buffer("images", torch.zeros(size, *shape, device=device))
+        self.register_buffer("held", torch.zeros((), dtype=torch.int64))  # on the CPU: no step waits for the device
+
+    @torch.no_grad()
+    def forward(self, fakes: Tensor) -> Tensor:
+        """What the discriminator is shown in place of ``fakes`` ``[N, C, H, W]``, the same shape."""
+        if not len(self.images):
+            return fakes
+        chances, shares = torch.rand(len(fakes)).tolist(), torch.rand(len(fakes)).tolist()
+        # Several processes would gather the fakes, chances and shares of the whole batch here, in its order, and show
+        # their own part of the result. The pool is then the same in all of them.
+        shown = [self._exchanged(*one) for one in zip(fakes, chances, shares, strict=True)]
+        return torch.stack(shown)
+
+    def _exchanged(self, fake: Tensor, chance: float, share: float) -> Tensor:
+        """What is shown for one image, given two numbers from U(0, 1)."""
+        size, held = len(self.images), int(self.held)
+        if held < size:
+            self.images[held] = fake
+            self.held += 1
+        elif chance < 0.5:
+            place = int(share * size)
+            old = self.images[place].clone()
+            self.images[place] = fake
+            return old
+        return fake
