@@ -80,6 +80,15 @@ def _sample(config: DictConfig) -> None:
         print(sample.run(_plain(config)))
 
 
+@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="translate")
+def _translate(config: DictConfig) -> None:
+    from gan_cli.commands import translate
+
+    gc.enable()
+    with one_line_errors("translate"):
+        print(translate.run(_plain(config)))
+
+
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="eval")
 def _eval(config: DictConfig) -> None:
     from gan_cli.commands import evaluate
@@ -232,6 +241,11 @@ def _print_table(folder: Path) -> bool:
 def sample() -> None:
     """``gan-sample``."""
     _run("sample", _sample)
+
+
+def translate() -> None:
+    """``gan-translate``."""
+    _run("translate", _translate)
 
 
 def eval_() -> None:

@@ -1,10 +1,12 @@
 """Translating images with a trained generator: passes, modes and tiles. The same image gives the same bytes."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from gan_cli.sampling import TILE, to_uint8
 
@@ -65,3 +67,54 @@ def mode_for(batch_size: int) -> str:
     is ``train_stats``. Statistics of larger batches are closer to their averages: then it is ``eval``.
     """
     return "train_stats" if batch_size == 1 else "eval"
+
+
+def sides_for(sides: tuple[int, int], own: tuple[int, int], factor: int) -> tuple[int, int]:
+    """The (height, width) at which an image of these ``sides`` is translated by a network trained at its ``own`` sides.
+
+    The image has as many pixels as in training, in its own shape, each side rounded to a multiple of ``factor``.
+    """
+    scale = math.sqrt(math.prod(own) / math.prod(sides))
+    height, width = (max(factor, round(side * scale / factor) * factor) for side in sides)
+    return height, width
+
+
+def translate_whole(
+    generator: nn.Module, image: Tensor, mode: str, seed: int = 0, largest: int = LARGE, overlap: int = OVERLAP
+) -> Tensor:
+    """The translation of one image of any size, uint8 ``[Cs, H, W]`` -> uint8 ``[C, H, W]``, at its own resolution.
+
+    The image is extended by its border pixels to sides that the network takes: multiples of its ``factor``. An image of
+    more than ``largest`` pixels is translated in square tiles, which share ``overlap`` pixels and are blended there.
+    """
+    factor, (height, width) = getattr(generator, "factor", 1), image.shape[-2:]
+    down, right = -height % factor, -width % factor
+    padded = pad(image[None].float(), (0, right, 0, down), mode="replicate").byte()[0]
+    if padded[0].numel() <= largest:
+        return translate(generator, padded[None], mode, seed)[0, :, :height, :width]
+    tile = max(factor, math.isqrt(largest) // factor * factor)
+    shared = min(overlap, tile // 2)
+    total, weights = torch.zeros(()), torch.zeros(padded.shape[-2:])
+    for y in _starts(padded.shape[-2], tile, shared, factor):
+        for x in _starts(padded.shape[-1], tile, shared, factor):
+            made = translate(generator, padded[None, :, y : y + tile, x : x + tile], mode, seed)[0]
+            if not total.dim():
+                total = torch.zeros(len(made), *padded.shape[-2:])
+            weight = torch.outer(*(_ramp(side, shared) for side in made.shape[-2:]))
+            total[:, y : y + tile, x : x + tile] += made * weight
+            weights[y : y + tile, x : x + tile] += weight
+    return (total / weights).round().byte()[:, :height, :width]
+
+
+def _starts(side: int, tile: int, overlap: int, factor: int) -> list[int]:
+    """Where tiles begin along a ``side``, a multiple of ``factor``, so that all of it is covered."""
+    if side <= tile:
+        return [0]
+    step = max(factor, (tile - overlap) // factor * factor)
+    return [*range(0, side - tile, step), side - tile]
+
+
+def _ramp(n: int, overlap: int) -> Tensor:
+    """The weights of ``n`` pixels of a tile: rising over the first ``overlap``, falling over the last."""
+    place = torch.arange(1, n + 1)
+    return torch.minimum(place, n + 1 - place).clamp(max=max(1, overlap)).float()

@@ -14,10 +14,10 @@ from gan_cli.config.targets import check_types, target_of
 from gan_cli.errors import UserError
 
 COUNTS = {
-    ".": 5,
+    ".": 6,
     "augment": 5,
     "dataset": 11,
-    "experiment": 18,
+    "experiment": 25,
     "game": 3,
     "hydra/job_logging": 1,
     "loss": 6,

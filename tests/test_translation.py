@@ -1,15 +1,19 @@
 """Games of translation: networks, losses, the pool, the schedule, and runs from their data to their pictures."""
 
 import copy
+import zipfile
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from helpers import invoke, save_checkpoint
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from gan_cli import cli
+from gan_cli.config.saved import open_run
 from gan_cli.config.validation import check_decay
 from gan_cli.errors import UserError
 from gan_cli.losses import lsgan, nonsaturating
@@ -21,13 +25,20 @@ from gan_cli.training.plan import lr_factor
 from gan_cli.training.pool import Pool
 from gan_cli.training.terms import objective
 from gan_cli.training.translation import CycleGAN, Pix2Pix
-from gan_cli.translating import translate
+from gan_cli.translating import sides_for, translate, translate_whole
 
 OFF = Average(half_life=0)
 
 
 def _count(network):
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _opened(path):
+    """The image in a file, which is closed again."""
+    with Image.open(path) as image:
+        image.load()
+        return image
 
 
 # Networks
@@ -389,7 +400,7 @@ def test_a_run_resumes_bit_for_bit_with_its_pool_and_shows_held_out_images(datas
     assert ("cycle_error" in scored[0]) == (dataset == "unpaired")
     grids = sorted((tmp_path / "whole/samples").glob("*.png"))
     assert len(grids) == 4
-    first, last = (np.asarray(Image.open(path).convert("RGB")) for path in (grids[0], grids[-1]))
+    first, last = (np.asarray(_opened(path).convert("RGB")) for path in (grids[0], grids[-1]))
     source, output, target = (slice(2 + 66 * column, 66 + 66 * column) for column in range(3))
     assert (first[2:66, source] == last[2:66, source]).all() and (first[2:66, target] == last[2:66, target]).all()
     assert (first[2:66, output] != last[2:66, output]).any()
@@ -422,3 +433,128 @@ def test_what_does_not_go_together_gets_one_line(words, line, drawn, call):
     done = call("gan-train", *(word.format(drawn) for word in words), "steps=1", "run_dir=x")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert line in done.stderr
+
+
+# gan-translate
+
+
+@pytest.fixture(scope="module")
+def runs(drawn, tmp_path_factory):
+    """The run folders of a pix2pix and a CycleGAN run of two steps, at 16x16."""
+    folder = tmp_path_factory.mktemp("runs")
+    for dataset, more in {"pairs": [], "unpaired": ["net.generator.blocks=1"]}.items():
+        words = [*_words(drawn, dataset), *more, "steps=2", f"run_dir={folder}/{dataset}"]
+        assert invoke(cli.train, words).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def translated(runs, call):
+    """``gan-translate`` of the run ``pairs``, or of another one."""
+    return lambda *words, run="pairs": call("gan-translate", f"ckpt={runs / run}", *words)
+
+
+def test_a_folder_keeps_names_sizes_and_transparency(translated, runs, tmp_path):
+    clear = Image.new("RGBA", (40, 20), (200, 10, 10, 255))
+    clear.putalpha(Image.linear_gradient("L").resize((40, 20)))
+    (tmp_path / "in/deep").mkdir(parents=True)
+    clear.save(tmp_path / "in/clear.png")
+    Image.new("L", (16, 16), 9).save(tmp_path / "in/deep/grey.jpg")
+    Image.new("RGB", (33, 21)).save(tmp_path / "in/deep/grey.png")
+    (tmp_path / "in/broken.png").write_bytes(b"no")
+    done = translated("input=in", "out=out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "out\n"
+    made = {path.relative_to(tmp_path / "out").as_posix(): _opened(path) for path in (tmp_path / "out").rglob("*.*")}
+    shapes = {name: (image.mode, image.size) for name, image in made.items()}
+    assert shapes == {
+        "clear.png": ("RGBA", (40, 20)), "deep/grey.png": ("RGB", (16, 16)), "deep/grey.png.png": ("RGB", (33, 21)),
+    }  # fmt: skip
+    assert np.array_equal(made["clear.png"].getchannel("A"), clear.getchannel("A"))
+    again = translated("input=in", "out=out")
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1) and "clear.png is there already" in again.stderr
+    saved = open_run(runs / "pairs")
+    source = torch.full((1, 3, 16, 16), 9, dtype=torch.uint8)
+    expected = translate(saved.generator(), source, "eval")[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(np.asarray(made["deep/grey.png"]), expected)
+
+
+def test_one_image_at_its_own_resolution_and_at_the_network_s(translated, tmp_path):
+    Image.new("RGB", (50, 35), (1, 200, 30)).save(tmp_path / "x.png")
+    for size, sides in {"original": (50, 35), "network": (16, 16), "fit": (50, 35)}.items():
+        done = translated("input=x.png", f"out={size}.png", f"size={size}")
+        assert done.returncode == 0, done.stderr
+        assert _opened(tmp_path / f"{size}.png").size == sides
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.write(tmp_path / "x.png", "/deep/x.png")
+    assert translated("input=in.zip", "out=unpacked").returncode == 0
+    assert (tmp_path / "unpacked/deep/x.png").is_file()
+
+
+def test_the_figure_shows_the_held_out_pairs_of_the_run(translated, tmp_path, runs):
+    done = translated("figure=pairs", "n=2", "out=pairs.png", "mode=train_stats")
+    assert done.returncode == 0, done.stderr
+    assert _opened(tmp_path / "pairs.png").size == (3 * 66 + 2, 2 * 66 + 2)
+    back = translated("figure=pairs", "n=2", "out=back.png", "backward=true", run="unpaired")
+    assert back.returncode == 0, back.stderr
+    forth, turned = (np.asarray(_opened(tmp_path / name)) for name in ("pairs.png", "back.png"))
+    assert np.array_equal(forth[2:66, 2:66], turned[2:66, 134:198])  # the sources of one are the targets of the other
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["input=none.png"], "input=none.png: no such file or folder"),
+        ([], "input is needed"),
+        (["input=empty"], "no image files in input=empty"),
+        (["input=notes.png", "out=o"], "nothing of input=notes.png can be read: notes.png (no image)"),
+        (["input=empty", "figure=pairs"], "leave input out"),
+        (["figure=pairs", "out=x"], "figure=pairs is a picture, out=FILE.png"),
+        (["input=notes.png", "backward=true"], "in one direction alone"),
+        (["input=notes.png", "mode=test"], "no mode 'test'"),
+    ],
+)
+def test_what_can_t_be_translated_gets_one_line(words, line, translated, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.png").write_text("notes")
+    done = translated(*words)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert line in done.stderr
+
+
+def test_each_command_names_the_other(runs, call, tmp_path):
+    save_checkpoint(tmp_path / "noise")
+    assert "type gan-sample ckpt=noise" in call("gan-translate", "ckpt=noise", "input=x").stderr
+    assert "type gan-translate ckpt=" in call("gan-sample", f"ckpt={runs}/pairs").stderr
+
+
+def test_tiles_cover_an_image_and_leave_no_seam():
+    class Shift(nn.Module):
+        """Adds 10 levels; its sides must be multiples of 4."""
+
+        factor = 4
+
+        def __init__(self):
+            super().__init__()
+            self.by = nn.Parameter(torch.tensor(10 / 127.5))
+
+        def forward(self, x):
+            assert x.shape[-1] % 4 == x.shape[-2] % 4 == 0
+            return x + self.by
+
+    image = torch.randint(0, 240, (3, 75, 131), generator=torch.Generator().manual_seed(0)).byte()
+    made = translate_whole(Shift(), image, "eval", largest=32 * 32, overlap=8)
+    assert torch.equal(made, image + 10)
+    assert torch.equal(translate_whole(Shift(), image, "eval"), image + 10)
+    convolution = nn.Conv2d(3, 1, 3, padding=1)
+    with torch.no_grad():
+        apart = translate_whole(convolution, image, "eval", largest=40 * 40, overlap=16).float()
+        whole = translate_whole(convolution, image, "eval").float()
+    assert (apart - whole).abs().max() <= 13  # at a tile's border a convolution sees zeros, at a small weight
+    assert (apart - whole).abs().mean() < 0.5
+
+
+def test_an_image_of_another_shape_is_translated_with_as_many_pixels():
+    assert sides_for((16, 16), (64, 64), 64) == (64, 64)
+    assert sides_for((200, 800), (64, 64), 16) == (32, 128)
+    assert sides_for((1000, 10), (64, 64), 4) == (640, 8)

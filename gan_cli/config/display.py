@@ -58,22 +58,24 @@ def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool
 
 
 class Held(NamedTuple):
-    """Images to look at and to measure: sources, targets, uint8 ``[N, C, H, W]``, and whether they are pairs."""
+    """Images to look at and to measure: sources, targets, uint8 ``[N, C, H, W]``; are they pairs; their split."""
 
     sources: Tensor
     targets: Tensor
     paired: bool
+    split: str
 
 
 def held_images(data: Domains, node: Mapping[str, Any]) -> Held:
     """The held-out images of the ``dataset`` group ``node``, or the middle of ``data``, the training images."""
-    held = held_out_domains(node) or data
+    held = held_out_domains(node)
+    split, held = ("test", held) if held else ("train", data)
     height, width = held.jitter.sides
     sources, targets = (
         images[..., (images.shape[-2] - height) // 2 :, (images.shape[-1] - width) // 2 :][..., :height, :width]
         for images in (held.sources, held.targets)
     )
-    return Held(sources, targets, isinstance(held, Pairs))
+    return Held(sources, targets, isinstance(held, Pairs), split)
 
 
 def translated(held: Held, played: Game, n: int, mode: str) -> Callable[[int], Image.Image]:
@@ -90,4 +92,4 @@ def translated(held: Held, played: Game, n: int, mode: str) -> Callable[[int], I
 def translation_scores(held: Held, played: Game, mode: str) -> Callable[[], Mapping[str, float]]:
     """A function that computes the scores of the game's translations."""
     back = played.get_submodule("backward_ema") if isinstance(played, CycleGAN) else None
-    return partial(measures.scores, played.sampled(), *held, mode, backward=back)
+    return partial(measures.scores, played.sampled(), held.sources, held.targets, held.paired, mode, backward=back)

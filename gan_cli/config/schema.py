@@ -120,6 +120,33 @@ class SampleConfig:
 
 
 @dataclass
+class TranslateConfig:
+    """``gan-translate``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    input: str | None = key(None, "an image, a folder or a .zip file; names and folders are kept")
+    out: str | None = key(None, "a folder; of one image also FILE.png; null: translated in the run folder")
+    size: str = key(
+        "fit",
+        "fit: at the size of the training, and resized back; network: not resized back; original: at the image's own",
+        choices=("fit", "network", "original"),
+    )
+    mode: str | None = key(
+        None,
+        "train_stats: dropout on, statistics of the image itself; eval: neither; null: by the run's batch_size",
+        choices=("train_stats", "eval"),
+    )
+    figure: str | None = key(None, "pairs: source, output and target of the run's held-out images", choices=("pairs",))
+    n: int = key(16, "images in the figure", at_least=1, at_most=10_000)
+    backward: bool = key(False, "of CycleGAN: the generator from targets to sources")
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    seed: int = key(0, "of the dropout in train_stats", at_least=0, at_most=2**63 - 1)
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    root: str | None = key(None, "where figure=pairs finds the data, if no longer where the run found them")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
+@dataclass
 class EvalConfig:
     """``gan-eval``."""
 
@@ -144,7 +171,8 @@ class ReportConfig:
 
 
 COMMANDS: dict[str, type] = {
-    "train": TrainConfig, "sample": SampleConfig, "eval": EvalConfig, "report": ReportConfig,
+    "train": TrainConfig, "sample": SampleConfig, "translate": TranslateConfig, "eval": EvalConfig,
+    "report": ReportConfig,
 }  # fmt: skip
 
 

@@ -33,13 +33,17 @@ def network_facts(config: Mapping[str, Any], source_channels: int) -> dict[str, 
     return {"source_channels": source_channels, "condition_channels": source_channels if sees else 0}
 
 
+def reversed_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``facts`` of the networks of the other direction."""
+    channels, *sides = facts["image_shape"]
+    return {**facts, "image_shape": (facts["source_channels"], *sides), "source_channels": channels}
+
+
 def game_facts(net: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a game of translation may take beside the facts of other games.
 
     ``image_shape`` and ``source_channels``, and ``reverse``: a function that makes the generator and the discriminator
     of the other direction. ``facts`` are those of the networks.
     """
-    channels, *sides = facts["image_shape"]
-    swapped = {**facts, "image_shape": (facts["source_channels"], *sides), "source_channels": channels}
     known = {name: facts[name] for name in ("image_shape", "source_channels")}
-    return {**known, "reverse": partial(networks.pair, net, swapped)}
+    return {**known, "reverse": partial(networks.pair, net, reversed_facts(facts))}

@@ -19,7 +19,11 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "c2st": ("c2st_accuracy",),
     "one_nn": ("one_nn_accuracy",),
     "memorisation": ("copying",),
+    "paired": ("mae", "psnr", "ssim"),
+    "lpips": ("lpips",),
+    "cycle": ("cycle_error",),
 }
+OF_TRANSLATIONS = ("paired", "lpips", "frechet", "cycle")  # the metrics of a generator that translates
 
 # Scores during a run, and how each is shown; None for a score that is only in the files.
 SCORES: Mapping[str, str | None] = {
