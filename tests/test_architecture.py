@@ -38,7 +38,7 @@ ALLOWED = {
     "terminal": {"metrics"},
     "commands": {
         "config", "data", "errors", "files", "metrics", "pictures", "rundir", "sampling", "terminal", "training",
-        "__init__",  # for the version
+        "translating", "__init__",  # for the version
     },
     "api": {
         "augment", "commands", "config", "data", "errors", "losses", "noise", "rundir", "sampling", "training",
