@@ -47,11 +47,13 @@ ALLOWED = {
     "__init__": {"api"},
     "__main__": {"cli", "errors"},
 }  # fmt: skip
-HYDRA_USERS = {"cli", "config.explain", "config.schema", "config.sweep", "config.targets", "config.validation"}
+HYDRA_USERS = {
+    "cli", "config.explain", "config.resolvers", "config.schema", "config.sweep", "config.targets", "config.validation",
+}  # fmt: skip
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "commands.report", "config.explain", "config.paths", "config.schema",
-    "config.selection", "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue",
-    "metrics.mean_std",
+    "__init__", "__main__", "cli", "commands.report", "config.explain", "config.paths", "config.resolvers",
+    "config.schema", "config.selection", "config.sweep", "config.validation", "config.words", "errors", "files",
+    "metrics.catalogue", "metrics.mean_std",
     "rundir.layout", "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}

@@ -194,7 +194,7 @@ def test_a_changed_partner_changes_the_fingerprint_and_a_broken_one_is_passed_ov
     after = pairs(**two, size=8)
     assert after.fingerprint != before.fingerprint and after.targets[0, 0, 0, 0] == 99
     (tmp_path / "b/y.bmp").write_bytes(b"no")
-    assert "1 no image (y)" in pairs(**two, size=8).description
+    assert "1 not an image (y)" in pairs(**two, size=8).description
 
 
 def test_deep_pixels_of_one_domain_get_a_range_of_their_own(tmp_path, own_cache):

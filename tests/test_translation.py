@@ -507,7 +507,7 @@ def test_the_figure_shows_the_held_out_pairs_of_the_run(translated, tmp_path, ru
         (["input=none.png"], "input=none.png: no such file or folder"),
         ([], "input is needed"),
         (["input=empty"], "no image files in input=empty"),
-        (["input=notes.png", "out=o"], "nothing of input=notes.png can be read: notes.png (no image)"),
+        (["input=notes.png", "out=o"], "nothing of input=notes.png can be read: notes.png (not an image)"),
         (["input=empty", "figure=pairs"], "leave input out"),
         (["figure=pairs", "out=x"], "figure=pairs is a picture, out=FILE.png"),
         (["input=notes.png", "backward=true"], "in one direction alone"),
