@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+MOST = 10_000  # images
+
 
 class Pool(nn.Module):
     """A memory of up to ``size`` fake images of ``shape`` (C, H, W). A checkpoint contains it.
 
     CycleGAN's form (Zhu et al. 2017, arXiv 1703.10593, section 4): the pool is filled first. Then, with probability
     1/2, an image takes the place of one in the pool, and the old one is shown; else the image itself is shown. A
-    ``size`` of 0 means no pool.
+    ``size`` of 0 means no pool. ValueError for more than :data:`MOST`.
     """
 
     images: Tensor
@@ -19,8 +21,8 @@ class Pool(nn.Module):
 
     def __init__(self, size: int, shape: Sequence[int], device: torch.device | str = "cpu") -> None:
         super().__init__()
-        if size < 0:
-            raise ValueError(f"pool={size} should be 0 or more images")
+        if not 0 <= size <= MOST:
+            raise ValueError(f"pool={size} should be from 0 to {MOST} images")
         self.register_buffer("images", torch.zeros(size, *shape, device=device))
         self.register_buffer("held", torch.zeros((), dtype=torch.int64))  # on the CPU: no step waits for the device
 
