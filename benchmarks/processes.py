@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from workloads import WORKLOADS, Workload
@@ -26,14 +27,15 @@ from gan_cli.training.device import bf16
 WARM_UP = 3  # steps that are not counted
 
 
-def work(rank: int, n: int, port: int, workload: Workload, batch_size: int, steps: int, queue: multiprocessing.Queue):
+def work(rank: int, n: int, port: int, workload: Workload, batch_size: int, steps: int, queue: Any) -> None:
     """One of ``n`` processes. The first one puts the seconds of a step into ``queue``."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(n), RANK=str(rank))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     images = torch.randint(256, (4 * batch_size, *workload.shape), dtype=torch.uint8)
-    network, clock, cpu = f"gan_cli.networks.{workload.network}", [], torch.device("cpu")
+    network, cpu = f"gan_cli.networks.{workload.network}", torch.device("cpu")
+    clock: list[float] = []
     adam = functools.partial(torch.optim.Adam, lr=1e-4, betas=(0.0, 0.99), fused=True)
     adam_of_g = functools.partial(_clocked, adam, clock)
     with tempfile.TemporaryDirectory() as folder:
@@ -49,9 +51,9 @@ def work(rank: int, n: int, port: int, workload: Workload, batch_size: int, step
     processes.leave()
 
 
-def _clocked(make, clock, weights):
+def _clocked(make: Any, clock: list[float], weights: Any) -> torch.optim.Optimizer:
     """An optimizer that notes the time of each of its steps, which are those of the run."""
-    optimizer = make(weights)
+    optimizer: torch.optim.Optimizer = make(weights)
     optimizer.register_step_post_hook(lambda *_: clock.append(time.perf_counter()))
     return optimizer
 
