@@ -17,11 +17,30 @@ from safetensors.torch import load_file
 import gan_cli
 from gan_cli import losses, penalties, processes
 from gan_cli.augment import ADA, DiffAugment, InstanceNoise
-from gan_cli.data import Dataset, Points
+from gan_cli.data import Dataset, Points, pairs
 from gan_cli.errors import UserError
-from gan_cli.networks import conv, cs231n, dcgan, maxout, mlp, r3gan, resnet, stylegan2, toy
+from gan_cli.networks import (
+    conv,
+    cs231n,
+    dcgan,
+    maxout,
+    mlp,
+    patchgan,
+    r3gan,
+    resnet,
+    resnet_translator,
+    stylegan2,
+    toy,
+    unet,
+)
 from gan_cli.rundir.records import read_metrics
+from gan_cli.training import algorithm
+from gan_cli.training.batches import Batches
+from gan_cli.training.device import CPU
+from gan_cli.training.run import Run
 from gan_cli.training.shares import check
+from gan_cli.training.state import State, make_optimizers
+from gan_cli.training.translation import CycleGAN, Pix2Pix
 
 BATCH = 48
 # Adam divides by a gradient's size. Where a gradient is almost 0, the default eps of 1e-8 magnifies rounding.
@@ -72,6 +91,46 @@ def _train(name, folder, steps, accumulate=1):
     )  # fmt: skip
 
 
+class Quiet:
+    """A display that shows nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    def step(self, *_):
+        pass
+
+    tick = say = rewind = close = step
+
+
+TRANSLATIONS = ("pix2pix", "cyclegan")
+
+
+def _translate(name, folder, steps):
+    """A game of two domains in float64, with dropout, jitter and a pool: pix2pix's on pairs, CycleGAN's without."""
+    random = torch.Generator().manual_seed(0)
+    images, others = torch.randint(0, 256, (2, 30, 2, 10, 10), dtype=torch.uint8, generator=random)
+    jitter, compute = pairs.Jitter((8, 8), flip=True), gan_cli.Compute(dtype=torch.float64)
+    torch.manual_seed(0)
+    if name == "pix2pix":
+        data = pairs.Pairs(images, source_channels=1, jitter=jitter)
+        networks = unet.Generator((1, 8, 8), width=4), patchgan.Discriminator((1, 8, 8), 1, width=4, n_layers=1)
+        game = Pix2Pix(*networks, losses.relativistic, 1, compute=compute)
+    else:
+        data = pairs.Unpaired(images[:, :1], source_channels=1, jitter=jitter, others=others[:, :1])
+
+        def make():
+            translator = resnet_translator.Generator((1, 8, 8), width=4, blocks=1)
+            return translator, patchgan.Discriminator((1, 8, 8), width=4, n_layers=1, norm="instance")
+
+        game = CycleGAN(*make(), make, losses.lsgan, 1, (1, 8, 8), compute=compute, pool=5)
+    batches = Batches(data, 6, 0, compute.device, dtype=compute.dtype)
+    state = State(game, make_optimizers(game, dict.fromkeys(("generator", "discriminator"), ADAM)), batches, CPU)
+    plan = gan_cli.Plan(steps, log_every=2, sample_every=100)
+    with Run(state, plan, folder / f"{name}-1", Quiet, draw=lambda _: PICTURE, sinks={}) as run:
+        algorithm.train(game, batches, state.optimizers, run)
+
+
 def _train_all(names, steps):
     """What each of the processes does in the folder it is started in."""
     torch.set_num_threads(1)
@@ -81,6 +140,8 @@ def _train_all(names, steps):
         _train(name, Path.cwd(), steps)
         if name in IN_PARTS:
             _train(name, Path.cwd(), steps, accumulate=2)
+    for name in TRANSLATIONS:
+        _translate(name, Path.cwd(), steps)
     processes.leave()
 
 
@@ -122,7 +183,7 @@ def _rows_agree(run_dir, other):
             assert theirs[term] == pytest.approx(ours[term], rel=1e-9, abs=1e-12), term
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, *TRANSLATIONS])
 def test_the_result_does_not_depend_on_the_number_of_processes(trained, name):
     _agree(trained / f"1/{name}-1", trained / f"2/{name}-1")
     _rows_agree(trained / f"1/{name}-1", trained / f"2/{name}-1")
@@ -138,7 +199,7 @@ def test_the_result_does_not_depend_on_the_number_of_parts(trained, name, n):
 @pytest.mark.slow
 def test_all_families_agree_over_20_steps_on_1_2_and_3_processes(tmp_path):
     folder = _trained(list(CASES), 20, [2, 3], tmp_path)
-    for n, name in itertools.product((2, 3), CASES):
+    for n, name in itertools.product((2, 3), [*CASES, *TRANSLATIONS]):
         _agree(folder / f"1/{name}-1", folder / f"{n}/{name}-1")
     for n, name in itertools.product((1, 2, 3), IN_PARTS):
         _agree(folder / f"1/{name}-1", folder / f"{n}/{name}-2")
