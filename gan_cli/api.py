@@ -14,10 +14,11 @@ from gan_cli import processes, sampling
 from gan_cli.augment import Augment
 from gan_cli.commands import evaluate as evaluate_command
 from gan_cli.commands.train import execute
-from gan_cli.config import build, networks
+from gan_cli.config import build, display, networks
 from gan_cli.config.data import class_names, training_data
 from gan_cli.config.saved import open_run
 from gan_cli.data import Dataset, Points
+from gan_cli.data.pairs import Domains
 from gan_cli.errors import UserError, did_you_mean
 from gan_cli.losses import nonsaturating
 from gan_cli.noise import Noise
@@ -85,6 +86,8 @@ def train(
         processes.together(partial(_begin, stack, run_dir, resume))
         saved = open_run(run_dir) if resume and layout.of_run(run_dir) else None
         data = training_data(dataset) if isinstance(dataset, Mapping) else dataset
+        if isinstance(data, Domains):
+            raise UserError("images of two domains are trained on by gan-train: dataset=pairs or dataset=unpaired")
         names = class_names(conditional, data)
         facts = {**data.facts, "classes": len(names)}
         net = {"generator": generator, "discriminator": discriminator, **noise._asdict()}
@@ -109,7 +112,7 @@ def train(
             plan=plan, k=k, update=update, compute=compute,
             draw=(
                 (lambda step: draw(step, played.sampled())) if draw
-                else build.pictures(data, played, noise, samples, seed, len(names))
+                else display.pictures(data, played, noise, samples, seed, len(names))
             ),
             evaluate=partial(evaluate, played.sampled()) if evaluate else None,
             sinks={"tensorboard": tensorboard.write} if sinks is None else sinks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
 import traceback
@@ -69,22 +70,17 @@ def _train(config: DictConfig) -> float | None:
     return train.objective(run_dir, scored=config.eval_every is not None)
 
 
-@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="sample")
-def _sample(config: DictConfig) -> None:
-    from gan_cli.commands import sample
+def _printing(command: str, module: str) -> Callable[[], Any]:
+    """A command that prints what ``run`` of its module returns."""
 
-    gc.enable()
-    with one_line_errors("sample"):
-        print(sample.run(_plain(config)))
+    @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name=command)
+    def main(config: DictConfig) -> None:
+        run = importlib.import_module(f"gan_cli.commands.{module}").run
+        gc.enable()
+        with one_line_errors(command):
+            print(run(_plain(config)))
 
-
-@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="eval")
-def _eval(config: DictConfig) -> None:
-    from gan_cli.commands import evaluate
-
-    gc.enable()
-    with one_line_errors("eval"):
-        print(evaluate.run(_plain(config)))
+    return main
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="report")
@@ -210,12 +206,17 @@ def _print_table(folder: Path) -> bool:
 
 def sample() -> None:
     """``gan-sample``."""
-    _run("sample", _sample)
+    _run("sample", _printing("sample", "sample"))
+
+
+def translate() -> None:
+    """``gan-translate``."""
+    _run("translate", _printing("translate", "translate"))
 
 
 def eval_() -> None:
     """``gan-eval``."""
-    _run("eval", _eval)
+    _run("eval", _printing("eval", "evaluate"))
 
 
 def report() -> None:

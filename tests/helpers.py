@@ -106,7 +106,10 @@ class Payload:
         return os.mkdir, (str(self.canary),)
 
 
-COMMANDS = {"gan-train": cli.train, "gan-sample": cli.sample, "gan-eval": cli.eval_, "gan-report": cli.report}
+COMMANDS = {
+    "gan-train": cli.train, "gan-sample": cli.sample, "gan-translate": cli.translate, "gan-eval": cli.eval_,
+    "gan-report": cli.report,
+}  # fmt: skip
 # Processes that begin as copies of one that has torch imported: their start takes no time.
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(["gan_cli.commands.train", "torch._dynamo"])

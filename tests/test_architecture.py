@@ -11,7 +11,7 @@ import pytest
 from helpers import CONFIGS, ROOT
 
 PACKAGE = ROOT / "gan_cli"
-VOCABULARY = ("data", "networks", "losses", "penalties", "augment", "optimizers", "noise", "sampling")
+VOCABULARY = ("data", "networks", "losses", "penalties", "augment", "optimizers", "noise", "sampling", "translating")
 
 # What each room of gan_cli may import of the others, beside itself. One way down: cli and api, commands, config,
 # training, pictures, metrics, rundir, the vocabulary, errors and files. An import that is not listed here is refused.
@@ -27,16 +27,19 @@ ALLOWED = {
     "augment": set(),
     "networks": {"errors", "processes"},
     "sampling": {"noise"},
-    "data": {"errors", "files"},
+    "translating": {"sampling"},
+    "data": {"errors", "files", "processes"},
     "rundir": {"errors", "files", "untrusted"},
-    "metrics": {"data", "errors", "noise", "processes", "sampling"},
-    "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling"},
+    "metrics": {"data", "errors", "noise", "processes", "sampling", "translating"},
+    "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling", "translating"},
     "training": {"augment", "data", "errors", "metrics", "noise", "penalties", "pictures", "processes", "rundir"},
-    "config": {"augment", "data", "errors", "metrics", "noise", "pictures", "rundir", "sampling", "training"},
+    "config": {
+        "augment", "data", "errors", "metrics", "noise", "pictures", "rundir", "sampling", "training", "translating",
+    },
     "terminal": {"metrics"},
     "commands": {
         "config", "data", "errors", "files", "metrics", "pictures", "processes", "rundir", "sampling", "terminal",
-        "training",
+        "training", "translating",
         "__init__",  # for the version
     },
     "api": {
@@ -48,14 +51,13 @@ ALLOWED = {
     "__main__": {"cli", "errors"},
 }  # fmt: skip
 HYDRA_USERS = {
-    "cli", "config.explain", "config.hydra_fixes", "config.schema", "config.sweep", "config.targets",
-    "config.validation",
+    "cli", "config.explain", "config.hydra_fixes", "config.resolvers", "config.schema", "config.sweep",
+    "config.targets", "config.validation",
 }  # fmt: skip
 WITHOUT_TORCH = {
     "__init__", "__main__", "cli", "commands.report", "config.explain", "config.hydra_fixes", "config.paths",
-    "config.schema",
-    "config.selection", "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue",
-    "metrics.mean_std",
+    "config.resolvers", "config.schema", "config.selection", "config.sweep", "config.validation", "config.words",
+    "errors", "files", "metrics.catalogue", "metrics.mean_std",
     "rundir.layout", "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}

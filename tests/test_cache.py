@@ -16,8 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_cli.data import cache, decode
-from gan_cli.data import folder as folders
+from gan_cli.data import cache, decode, reading
 from gan_cli.data.decode import Target
 from gan_cli.data.folder import folder
 from gan_cli.data.sources import File
@@ -41,14 +40,14 @@ def root(tmp_path, monkeypatch):
 @pytest.fixture
 def decoded(monkeypatch):
     """The values of the images that are decoded."""
-    names, read = [], folders.read_image
+    names, read = [], reading.read_image
 
     def noted(image, target):
         decoded = read(image, target)
         names.append(int(decoded.max()))
         return decoded
 
-    monkeypatch.setattr(folders, "read_image", noted)
+    monkeypatch.setattr(reading, "read_image", noted)
     return names
 
 
@@ -69,7 +68,7 @@ def test_later_starts_map_what_the_first_decoded_and_tell_the_same(root, decoded
     assert len(decoded) == 5
     for path, image in zip(sorted(root.glob("?.png")), first, strict=True):
         with Image.open(path) as picture:
-            assert np.array_equal(image, folders.read_image(picture, Target(3, 4, 4)))
+            assert np.array_equal(image, reading.read_image(picture, Target(3, 4, 4)))
     decoded.clear()
     monkeypatch.chdir(root.parent)
     dataset = folder("images", size=4)
@@ -175,9 +174,9 @@ def test_a_damaged_or_foreign_entry_is_made_anew(root, decoded, damage):
 
 def test_a_killed_start_leaves_a_temporary_file_that_the_next_one_removes(root):
     code = (
-        "import os, signal, sys; from gan_cli.data import folder; read = folder.read_image\n"
+        "import os, signal, sys; from gan_cli.data import folder, reading; read = reading.read_image\n"
         "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "folder.read_image = lambda image, *more: kill() if image.getpixel((0, 0)) == 30 else read(image, *more)\n"
+        "reading.read_image = lambda image, *more: kill() if image.getpixel((0, 0)) == 30 else read(image, *more)\n"
         "folder.folder(sys.argv[1], 4, 1)"
     )
     assert subprocess.run([sys.executable, "-c", code, root], timeout=60).returncode == -signal.SIGKILL
@@ -192,7 +191,7 @@ def test_an_interrupted_start_leaves_nothing(root, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "read_image", interrupted)
+        patch.setattr(reading, "read_image", interrupted)
         with pytest.raises(KeyboardInterrupt):
             _values(root)
     assert [path.name for path in (root.parent / "cache").rglob("*") if path.is_file()] == [".lock"]
@@ -200,7 +199,7 @@ def test_an_interrupted_start_leaves_nothing(root, monkeypatch):
 
 
 def test_two_starts_at_once_decode_once(root, decoded, caplog, monkeypatch):
-    waits, read, results = threading.Event(), folders.read_image, []
+    waits, read, results = threading.Event(), reading.read_image, []
 
     def slow(*arguments):
         assert waits.wait(timeout=20)  # until the other one has found the lock taken
@@ -212,7 +211,7 @@ def test_two_starts_at_once_decode_once(root, decoded, caplog, monkeypatch):
                 waits.set()
 
     handler = Handler()
-    monkeypatch.setattr(folders, "read_image", slow)
+    monkeypatch.setattr(reading, "read_image", slow)
     monkeypatch.setattr(cache.log, "handlers", [handler])
     starts = [threading.Thread(target=lambda: results.append(_values(root))) for _ in range(2)]
     for start in starts:

@@ -31,6 +31,12 @@ def test_an_experiment_trains_for_two_steps_and_is_sampled_from(name, pictures, 
     config |= {"steps": 2, "batch_size": 4, "samples": 4, "log_every": 1, "eval_every": None, "device": "cpu"}
     if "root" in config["dataset"] and config["dataset"]["_target_"].endswith("folder"):
         config["dataset"] |= {"root": str(pictures)}
+    if "pairs" in config["dataset"]["_target_"]:
+        places = {"root": str(pictures)} if config["dataset"].get("make") else {"a": str(pictures), "b": str(pictures)}
+        config["dataset"] |= {**places, "size": 32, "load_size": config["dataset"]["load_size"] and 36, "holdout": 0.3}
+        for part in ("generator", "discriminator"):
+            config["net"][part]["width"] = 4
+        config["net"]["discriminator"]["n_layers"] = 2
     if "stacked" in config["dataset"]["_target_"]:
         config["dataset"] |= {"n": 64}
     outcome = train.run(config, [], tmp_path)

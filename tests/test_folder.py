@@ -13,9 +13,9 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from gan_cli.config.data import held_out, validation
-from gan_cli.data import NoSplit, decode, sources
-from gan_cli.data import folder as data_folder
-from gan_cli.data.folder import _reasons, folder
+from gan_cli.data import NoSplit, decode, reading, sources
+from gan_cli.data.folder import folder
+from gan_cli.data.reading import reasons
 from gan_cli.data.sources import File
 from gan_cli.errors import UserError
 
@@ -85,7 +85,7 @@ def test_what_nobody_may_read_is_counted(tmp_path, monkeypatch):
 
 def test_many_reasons_are_cut(tmp_path):
     files = {File(f"{i}.png", "", bytes): f"reason {i}" for i in range(9)}
-    assert _reasons(files)[4:] == ["1 reason 4 (4.png)", "4 for other reasons"]
+    assert reasons(files)[4:] == ["1 reason 4 (4.png)", "4 for other reasons"]
 
 
 def test_clutter_is_passed_over_in_silence(tmp_path):
@@ -221,7 +221,7 @@ def test_a_damaged_deep_image_costs_no_survey_at_each_start(tmp_path, monkeypatc
     (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:-50])
     line = _told(tmp_path)
     assert line.endswith("deep pixels from 0 to 4095; passed over: 1 cut off (b.tif)")
-    monkeypatch.setattr(data_folder, "_surveyed", None)
+    monkeypatch.setattr(reading, "_surveyed", None)
     assert _told(tmp_path) == line
 
 

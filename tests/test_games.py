@@ -102,7 +102,7 @@ def test_a_game_of_ones_own_trains_resumes_bit_for_bit_and_shows_its_terms(train
         (["game=matching", "+game.x=1"], "game: Adversarial.__init__() got an unexpected keyword argument 'x'"),
         (["game=adversarial", "+game.x=1"], "game: Adversarial has no option 'x'"),
         (["game._target_=gan_cli.noise.Noise"], "not a gan_cli.training.games.Game"),
-        (["game=cycle"], "no game 'cycle'; choose from adversarial"),
+        (["game=chess"], "no game 'chess'; choose from adversarial"),
         (["sinks.tensorboard._target_=os.nothing"], "sinks.tensorboard: can't find os.nothing"),
         (["sinks=[nothing]"], "no sinks 'nothing'"),
     ],

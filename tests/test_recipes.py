@@ -97,10 +97,11 @@ def test_every_choice_has_its_values_written_down():
 def test_a_choice_comes_to_the_values_written_down(choice):
     config = settled(_compose(*([] if choice == "default" else [choice])))
     del config["run_dir"]
-    assert config.pop("game") == {"_target_": "gan_cli.training.games.Adversarial"}  # keys that came later
+    game = config.pop("game")  # keys that came later
     assert list(config.pop("sinks")) == ["tensorboard"]
     assert config.pop("deterministic") is False
     own = dict(EXPECTED[choice])
+    assert game == own.pop("game", {"_target_": "gan_cli.training.games.Adversarial"})
     absent = own.pop("absent", [])
     expected = {name: value for name, value in (EXPECTED["default"] | own).items() if name not in absent}
     assert _flat(config) == expected
@@ -115,9 +116,11 @@ RECIPES = {
     "mlp": (0.0002, 0.0002, [0.5, 0.999], "None"),
     "r3gan": (0.003, 0.003, [0.0, 0.99], "r1r2"),
     "resnet": (0.0002, 0.0002, [0.0, 0.9], "r1"),
+    "resnet_translator": (0.0002, 0.0002, [0.5, 0.999], "None"),
     "sngan": (0.0002, 0.0002, [0.0, 0.9], "None"),
     "stylegan2": (0.0025, 0.0025, [0.0, 0.99], "r1"),
     "toy": (0.0005, 0.003, [0.0, 0.99], "r1"),
+    "unet": (0.0002, 0.0002, [0.5, 0.999], "None"),
     "waves": (0.002, 0.002, [0.5, 0.99], "r1"),
 }
 
@@ -232,6 +235,9 @@ def test_a_network_s_head_says_what_it_is_what_it_costs_and_where_its_recipe_is_
     for kind, height, width, points, *expected in counts:
         config = _compose(f"net={net}", *(["dataset=gaussian1d"] if points == "on the line" else []))["net"]
         shape = (CHANNELS[kind], int(height), int(width)) if kind else (1,) if points == "on the line" else (2,)
+        facts = {"image_shape": shape}
+        if networks.translates(config):
+            facts |= {"source_channels": shape[0], "condition_channels": 0}
         for build_one, count in zip((networks.generator, networks.discriminator), expected, strict=True):
-            network = build_one(config, {"image_shape": shape})
+            network = build_one(config, facts)
             assert f"{sum(parameter.numel() for parameter in network.parameters()):,}" == count

@@ -12,15 +12,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_cli import __version__, files, sampling
+from gan_cli.config.display import held_images
 from gan_cli.config.saved import SavedRun, Splits, open_run
 from gan_cli.data import Points
 from gan_cli.errors import UserError
-from gan_cli.metrics import parzen, points, suite
+from gan_cli.metrics import parzen, points, suite, translation_suite
 from gan_cli.metrics.measurement import FEWEST, Data, Measurement, Pair
 from gan_cli.metrics.pair import read_pair
+from gan_cli.metrics.translation_suite import TranslationData
 from gan_cli.rundir import layout
 from gan_cli.terminal import aligned
 from gan_cli.training import device as devices
+from gan_cli.translating import mode_for
 
 
 def run(config: Mapping[str, Any]) -> str:
@@ -69,6 +72,8 @@ def measurements(saved: SavedRun, config: Mapping[str, Any]) -> Measured:
         "step": saved.checkpoint.progress.step,
         "checkpoint": saved.path.name,
     }
+    if saved.translates:
+        return _of_translation(saved, generator, config, facts)
     if len(saved.image_shape) == 1:
         return _of_points(saved, generator, config, facts)
     splits = _compared(saved.splits(config["root"]))
@@ -92,6 +97,23 @@ def _of_points(saved: SavedRun, generator: nn.Module, config: Mapping[str, Any],
     )
     names = _names(config["metrics"], points.METRICS)
     return _recorded(*suite.measure(data, points.METRICS, names), [], facts)
+
+
+def _of_translation(
+    saved: SavedRun, generator: nn.Module, config: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Measured:
+    """The measurements of a run that translates, on its held-out images; on its training images if it has none."""
+    own, n = saved.domains(config["root"]), config["n"]
+    found = held_images(own, saved.dataset_node(config["root"]))
+    mode = mode_for(saved.checkpoint.config.get("batch_size", 1))
+    back = None
+    if saved.checkpoint.shapes_of("backward_generator"):
+        back = saved.generator(config["weights"], backward=True).to(devices.device(config["device"]))
+    data = TranslationData(
+        generator, found.sources[:n], found.targets[:n], found.paired, found.split, mode, config["seed"], back
+    )
+    names = _names(config["metrics"], translation_suite.METRICS)
+    return _recorded(*suite.measure(data, translation_suite.METRICS, names), [own.description, *data.notes], facts)
 
 
 def _of_pair(config: Mapping[str, Any]) -> tuple[Measured, str]:

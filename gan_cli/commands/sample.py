@@ -35,6 +35,8 @@ IMAGES_A_SAMPLE = {"grid": 1, "neighbours": 3, "interpolation": 2}  # images in 
 def run(config: Mapping[str, Any]) -> Path:
     """Draw ``n`` images and write them as ``figure`` and ``out`` say. Return the path written."""
     saved = open_run(config["ckpt"], config["trust"])
+    if saved.translates:
+        raise UserError(f"{saved.path} translates images: type gan-translate ckpt={config['ckpt']} input=FOLDER")
     figure, scale = config["figure"], config["scale"]
     chosen = classes(config["labels"], saved.class_names, saved.path)
     name = "sample" if figure == "grid" else figure

@@ -80,7 +80,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
         log.warning("step %s is lost: saved is only what came up to step %s", f"{outcome.step:,}", f"{step:,}")
     more = _what_to_raise(step, outcome.seconds, config)
     record.end(step, complete=more is not None)
-    _say_goodbye(step, run_dir, more, to_be_trusted(parts.config))
+    _say_goodbye(step, run_dir, more, parts.config)
     return outcome
 
 
@@ -183,21 +183,22 @@ def _already_done(
     write_run_animation(run_dir)
     progress = saved.checkpoint.progress
     record.end(progress.step, complete=True)
-    _say_goodbye(progress.step, run_dir, more, to_be_trusted(saved.checkpoint.config))
+    _say_goodbye(progress.step, run_dir, more, saved.checkpoint.config)
     return Outcome(progress.step, progress.seconds, (read_metrics(run_dir) or [{}])[-1], None)
 
 
-def _say_goodbye(step: int, run_dir: Path, more: str | None, packages: Sequence[str]) -> None:
-    """Print the three last lines: where the files are, how to sample, how to continue.
-
-    ``packages`` must be trusted to open the run again.
-    """
+def _say_goodbye(step: int, run_dir: Path, more: str | None, config: Mapping[str, Any]) -> None:
+    """Print the three last lines: where the files are, how to sample or translate, how to continue the run."""
+    packages, translates = to_be_trusted(config), "source_channels" in config
     shown = _shown(run_dir)
     trust = [f"trust=[{','.join(packages)}]"] if packages else []
     pictures = [name for name in ("curves.png", "training.webp", "training.gif") if (run_dir / name).is_file()]
     names = ["samples/", "checkpoints/", *pictures]
     tell(f"step {step:,}: {', '.join(names[:-1])} and {names[-1]} are in {shown}")
-    tell(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64', *trust])}")
+    if translates:
+        tell(f"to translate: {shlex.join(['gan-translate', f'ckpt={_quoted(shown)}', 'input=FOLDER', *trust])}")
+    else:
+        tell(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64', *trust])}")
     tell(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else []), *trust])}")
 
 

@@ -3,7 +3,6 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,20 +10,17 @@ from PIL import Image
 from torch import nn
 
 from gan_cli.augment import Augment
-from gan_cli.config import networks
+from gan_cli.config import networks, translation
 from gan_cli.config.advice import unsound
 from gan_cli.config.data import class_names, image_shape, training_data
+from gan_cli.config.display import display
 from gan_cli.config.saved import SavedRun
 from gan_cli.config.targets import bound, check_options, instantiated, module_of, target_of, whole_number
-from gan_cli.data import Dataset, Points
+from gan_cli.data.pairs import Domains
 from gan_cli.errors import UserError, one_line
-from gan_cli.metrics import quality
-from gan_cli.noise import Noise
-from gan_cli.pictures.samples import drawing
 from gan_cli.rundir import checkpoint
 from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.rundir.records import Sink
-from gan_cli.sampling import class_rows, latents
 from gan_cli.training import device as devices
 from gan_cli.training import shares
 from gan_cli.training.batches import Batches
@@ -63,13 +59,13 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     """
     parent = checkpoint.read(config["init"]) if config["init"] and not saved else None
     compute = computing(config)
-    noise = networks.noise(config["net"])
     torch.manual_seed(config["seed"])
     pair = saved.networks(config) if saved else None  # before the data, which may be too large for these networks
     data = training_data(config["dataset"])
     if saved:
         saved.check_unchanged(data)
     image_shape(data.image_shape, "the dataset")
+    translation.check_fits(config, data)
     held_back = penalty(config["penalty"])
     augmentation = augment(config["augment"], data.image_shape)
     names = class_names(config["conditional"], data)
@@ -77,38 +73,48 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         saved.check_classes(names)
         saved.check_files(data)
     make = optimizers(config["optimizer"])
-    generator, discriminator = pair or networks.pair(config["net"], {**data.facts, "classes": len(names)})
+    of_data: dict[str, Any] = {**data.facts, "classes": len(names)}
+    if isinstance(data, Domains):
+        of_data |= translation.network_facts(config, data.source_channels)
+    generator, discriminator = pair or networks.pair(config["net"], of_data)
     check_batch_size(config["batch_size"], generator, discriminator)
     shares.check(config["batch_size"], config["accumulate"], config["update"], (generator, discriminator))
-    freeze(discriminator, config["freeze_d"])
     facts = {
-        "generator": generator, "discriminator": discriminator, "loss": loss(config["loss"]), "noise": noise,
+        "generator": generator, "discriminator": discriminator, "loss": loss(config["loss"]),
         "penalty": held_back, "augment": augmentation, "average": Average(**config["ema"]), "compute": compute,
     }  # fmt: skip
+    if isinstance(data, Domains):
+        facts |= translation.game_facts(config["net"], of_data)
+    else:
+        facts["noise"] = networks.noise(config["net"])
     played = game(config["game"], facts)
+    for network in played.networks("discriminator").values():
+        freeze(network, config["freeze_d"])
     inherited = [inherit(played, parent)] if parent else []
     batches = Batches(
         data, config["batch_size"], config["seed"], compute.device, config["conditional"], config["accumulate"]
     )
+    draw, evaluate = display(config, data, played, len(names))
     return Assembled(
         state=State(played, make_optimizers(played, make, held_back.clip), batches, compute.device),
         plan=Plan(**{name: config[name] for name in Plan.__dataclass_fields__}),
         k=config["k"],
         update=config["update"],
         compute=compute,
-        draw=pictures(data, played, noise, config["samples"], config["seed"], len(names)),
-        evaluate=scores(data, played, noise, config["conditional"]) if config["eval_every"] else None,
+        draw=draw,
+        evaluate=evaluate,
         sinks=sinks(config["sinks"]),
         config={
             **config,
             "image_shape": list(data.image_shape),
+            **({"source_channels": data.source_channels} if isinstance(data, Domains) else {}),
             "examples": len(data),
             "class_names": names,
             "fingerprint": data.fingerprint,
             **origin(parent, saved),
         },
         notes=[*inherited, *unsound(config, discriminator)],
-        found=data.description if isinstance(data, Dataset) else "",
+        found=getattr(data, "description", ""),
     )
 
 
@@ -127,26 +133,6 @@ def computing(config: Mapping[str, Any]) -> Compute:
     return Compute(device, devices.bf16(config["precision"], device), config["compile"])
 
 
-def pictures(
-    data: Dataset | Points, played: Game, noise: Noise, n: int, seed: int, classes: int = 0
-) -> Callable[[int], Image.Image]:
-    """A function that maps the step to a picture of samples. It uses the same ``n`` latents (or a few more) each time.
-
-    UserError if the data cannot be shown in a picture.
-    """
-    labels = class_rows(range(min(classes, n)), n) if classes else None
-    z = latents(noise, n if labels is None else len(labels), seed)
-    discriminator = next(iter(played.networks("discriminator").values()))
-    draw, generator = drawing(data, discriminator, noise.prior, z, labels), played.sampled()
-    return lambda step: draw(step, generator)
-
-
-def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool) -> Callable[[], Mapping[str, float]]:
-    """A function that computes the scores of the game's samples. UserError if no score applies to the data."""
-    discriminator = next(iter(played.networks("discriminator").values()))
-    return partial(quality.scores(data, discriminator, noise, conditional), played.sampled())
-
-
 def game(node: Mapping[str, Any], facts: Mapping[str, Any]) -> Game:
     """The game that ``node`` names. Its constructor gets those ``facts`` that it has parameters for.
 
@@ -160,6 +146,9 @@ def game(node: Mapping[str, Any], facts: Mapping[str, Any]) -> Game:
     make = instantiated({**node, "_partial_": True}, "game")
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values())
     given = {name: fact for name, fact in facts.items() if (takes_all or name in wanted) and name not in node}
+    for name, fact in {"penalty": facts["penalty"].function, "augment": facts["augment"]}.items():
+        if fact is not None and name not in given:
+            raise UserError(f"game: {target_of(node, 'game').__name__} takes no {name}: add {name}=none")
     try:
         found = make(**given)
     except (TypeError, ValueError) as error:

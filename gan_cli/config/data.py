@@ -6,13 +6,14 @@ from typing import Any
 
 from gan_cli.config.targets import instantiated, target_of
 from gan_cli.data import LARGEST_SIZE, Dataset, NoSplit, Points
+from gan_cli.data.pairs import Domains
 from gan_cli.errors import UserError
 
 
-def training_data(node: Mapping[str, Any]) -> Dataset | Points:
-    """The training split. UserError if the function that ``node`` names returns neither a Dataset nor Points."""
+def training_data(node: Mapping[str, Any]) -> Dataset | Points | Domains:
+    """The training split. UserError if the function that ``node`` names returns no data of these kinds."""
     found = instantiated(node, "dataset")
-    if not isinstance(found, Dataset | Points):
+    if not isinstance(found, Dataset | Points | Domains):
         raise UserError(
             f"dataset: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.data.Dataset or Points"
         )
@@ -27,6 +28,17 @@ def held_out(node: Mapping[str, Any]) -> Dataset | None:
 def validation(node: Mapping[str, Any]) -> Dataset | None:
     """The training images that ``limit`` excludes from training, or a folder's own validation images; or None."""
     return _images(node, "validation") if node.get("limit") is not None or "holdout" in _parameters(node) else None
+
+
+def held_out_domains(node: Mapping[str, Any]) -> Domains | None:
+    """The test split of images of two domains; None if there is none."""
+    try:
+        found = training_data({**node, "split": "test"}) if "split" in _parameters(node) else None
+    except NoSplit:
+        return None
+    if found is not None and not isinstance(found, Domains):
+        raise UserError(f"dataset: {node['_target_']} gives images of one domain where two are needed")
+    return found
 
 
 def _parameters(node: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
@@ -59,7 +71,7 @@ def image_shape(shape: Any, source: object) -> tuple[int, ...]:
     return sides
 
 
-def class_names(conditional: bool, dataset: Dataset | Points) -> list[str]:
+def class_names(conditional: bool, dataset: Dataset | Points | Domains) -> list[str]:
     """The class names of a ``conditional`` run; empty otherwise. UserError if the labels do not fit them."""
     if not conditional:
         return []

@@ -33,20 +33,40 @@ def noise(net: Mapping[str, Any]) -> Noise:
     return Noise(prior, z_dim)
 
 
+def translates(net: Mapping[str, Any]) -> bool:
+    """Whether the generator of a ``net`` group translates images, rather than noise: such a group has no ``z_dim``."""
+    return "z_dim" not in net and "prior" not in net and "generator" in net
+
+
 def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
     """The generator of a ``net`` group for data with these ``facts``: image_shape, and classes (0: unconditional).
 
-    With ``saved``, it is built only if its weights have exactly these shapes. A file thus gets no more memory than its
-    weights need.
+    ``source_channels`` among the facts are those of the images that it translates. With ``saved``, it is built only if
+    its weights have exactly these shapes. A file thus gets no more memory than its weights need.
     """
+    image = facts["image_shape"]
+    if "source_channels" in facts:
+        return _network(
+            net.get("generator"),
+            facts,
+            "net.generator",
+            saved,
+            ((2, facts["source_channels"], *image[1:]), (2, *image)),
+        )
     z_dim = noise(net).z_dim
-    shapes = (2, z_dim), (2, *facts["image_shape"])
-    return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, shapes)
+    return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, ((2, z_dim), (2, *image)))
 
 
 def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
-    """The discriminator of a ``net`` group; ``saved`` as in :func:`generator`."""
-    shapes = (2, *facts["image_shape"]), (2,)
+    """The discriminator of a ``net`` group; ``saved`` as in :func:`generator`.
+
+    In a game of translation it gives logits for patches. ``condition_channels`` among the facts are those of the source
+    that it sees beside an image.
+    """
+    channels, *sides = facts["image_shape"]
+    shapes: tuple[tuple[int, ...], tuple[int | None, ...]] = (2, channels, *sides), (2,)
+    if "source_channels" in facts:
+        shapes = (2, channels + facts["condition_channels"], *sides), (2, 1, None, None)
     return _network(net.get("discriminator"), facts, "net.discriminator", saved, shapes)
 
 
@@ -60,9 +80,12 @@ def _network(
     facts: Mapping[str, Any],
     group: str,
     saved: Shapes | None,
-    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    shapes: tuple[tuple[int, ...], tuple[int | None, ...]],
 ) -> nn.Module:
-    """A network that maps the first of ``shapes`` to the second. Ours are tested before they take any memory."""
+    """A network that maps the first of ``shapes`` to the second. Ours are tested before they take any memory.
+
+    None among the expected shape is any number.
+    """
     wanted = facts_wanted(node, facts, group)
     classes = facts.get("classes", 0)
     if "classes" in node:
@@ -122,7 +145,7 @@ def physical_memory() -> float:
 
 @torch.no_grad()
 def _try_out(
-    network: nn.Module, inputs: tuple[int, ...], expected: tuple[int, ...], group: str, labelled: bool
+    network: nn.Module, inputs: tuple[int, ...], expected: tuple[int | None, ...], group: str, labelled: bool
 ) -> None:
     """Raise UserError before step 1 unless ``network`` maps ``inputs`` to the ``expected`` shape."""
     try:
@@ -131,6 +154,7 @@ def _try_out(
         shape = tuple(network.eval()(torch.zeros(inputs, device=on), *labels).shape)
     except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{group} fails on an input of shape {list(inputs)}: {one_line(error)}") from error
-    if shape != expected:
-        raise UserError(f"{group} gives shape {list(shape)} where {list(expected)} is needed")
+    if len(shape) != len(expected) or any(want not in (None, n) for n, want in zip(shape, expected, strict=True)):
+        wanted = ", ".join("any" if n is None else str(n) for n in expected)
+        raise UserError(f"{group} gives shape {list(shape)} where [{wanted}] is needed")
     network.train()

@@ -4,14 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gan_cli.config.paths import PLACES
 from gan_cli.config.saved import SavedRun
 from gan_cli.config.trust import check_resolved, check_trusted
 from gan_cli.config.validation import checked
 from gan_cli.errors import UserError
 
 GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "sinks")
-# The keys that may change on a resume: length, place and intervals. All other keys must stay the same. dataset.root may
-# change as well, if it leads to the same data (SavedRun.check_files).
+# The keys that may change on a resume: length, place and intervals. All other keys must stay the same. The places
+# of the data may change as well, if they lead to the same data (SavedRun.check_files).
+MOVES = frozenset(f"dataset.{name}" for name in PLACES)
 MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
@@ -64,14 +66,14 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
     merged = {name: was.get(name, BEFORE.get(name, value)) for name, value in config.items()}
     if isinstance(merged["dataset"], Mapping) and any(key.startswith(("dataset", "experiment")) for key in overridden):
         merged["dataset"] = _moved(merged["dataset"], config["dataset"])
-    typed = {re.split("[./@]", key)[0] for key in overridden if key != "dataset.root"}
+    typed = {re.split("[./@]", key)[0] for key in overridden if key not in MOVES}
     for name in config if "experiment" in typed else typed:
         if name in MAY_CHANGE:
             merged[name] = config[name]
         elif name in config and name != "run_dir" and config[name] != merged[name]:
             raise UserError(
                 f"{name} can't change when a run is resumed; leave it out, or start a new run (these may change: "
-                f"{', '.join(sorted({*MAY_CHANGE, 'dataset.root'} - {'resume', 'trust'}))})"
+                f"{', '.join(sorted({*MAY_CHANGE, *MOVES} - {'resume', 'trust'}))})"
             )
     check_resolved(merged, saved.path)
     merged = checked(merged, "train")
@@ -81,6 +83,6 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
 
 
 def _moved(dataset: Mapping[str, Any], typed: Any) -> dict[str, Any]:
-    """A run's ``dataset`` with the root of the ``typed`` one, if both have a root."""
-    has_root = isinstance(typed, Mapping) and "root" in typed and "root" in dataset
-    return {**dataset, "root": typed["root"]} if has_root else dict(dataset)
+    """A run's ``dataset`` with the places of the ``typed`` one, as far as both have them."""
+    moved = {name: typed[name] for name in PLACES if isinstance(typed, Mapping) and name in typed and name in dataset}
+    return {**dataset, **moved}

@@ -14,8 +14,10 @@ from torch import nn
 
 from gan_cli.config import networks
 from gan_cli.config.data import held_out, image_shape, training_data, validation
+from gan_cli.config.translation import network_facts, reversed_facts
 from gan_cli.config.trust import check_trusted, shipped_targets
 from gan_cli.data import Dataset, Points
+from gan_cli.data.pairs import Domains
 from gan_cli.errors import UserError
 from gan_cli.noise import Noise
 from gan_cli.rundir import checkpoint
@@ -80,19 +82,40 @@ class SavedRun:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts about the data that the networks were built for."""
-        return {"image_shape": self.image_shape, "classes": len(self.class_names)}
+        """The facts about the data that the generator was built for."""
+        facts: dict[str, Any] = {"image_shape": self.image_shape, "classes": len(self.class_names)}
+        if self.translates:
+            facts["source_channels"] = self.source_channels
+        return facts
 
-    def generator(self, weights: str = "ema") -> nn.Module:
-        """The generator, averaged (``ema``) or as last trained (``raw``), in eval mode, on the CPU."""
-        name, net = MODULE[weights], self.checkpoint.config.get("net")
+    @property
+    def translates(self) -> bool:
+        """Whether the run's generator translates images."""
+        return "source_channels" in self.checkpoint.config
+
+    @property
+    def source_channels(self) -> int:
+        """The channels of the images that the generator translates. UserError unless they are 1, 3 or 4."""
+        channels = self.checkpoint.config["source_channels"]
+        return image_shape([channels, *self.image_shape[1:]], self.path)[0]
+
+    def generator(self, weights: str = "ema", backward: bool = False) -> nn.Module:
+        """The generator, averaged (``ema``) or as last trained (``raw``), in eval mode, on the CPU.
+
+        With ``backward`` it is the one from targets to sources, of a run that has one.
+        """
+        name, net, facts = MODULE[weights], self.checkpoint.config.get("net"), self.facts
+        if backward:
+            name, facts = f"backward_{name}", reversed_facts(facts)
+            if not self.checkpoint.shapes_of(name):
+                raise UserError(f"{self.path} translates in one direction alone: leave backward out")
         if isinstance(net, Mapping) and "z_dim" in net and "generator" not in net:
             raise UserError(
                 f"{self.path} names no network: its generator was given as an object. From Python, "
                 "gan_cli.load_generator(…, into=NETWORK) fills one of the same shapes"
             )
         try:
-            built = networks.generator(self.group("net"), self.facts, self.checkpoint.shapes_of(name))
+            built = networks.generator(self.group("net"), facts, self.checkpoint.shapes_of(name))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{self.path} doesn't describe a generator ({error}); give a checkpoint of gan-train"
@@ -108,7 +131,9 @@ class SavedRun:
 
     def dataset(self, root: str | None = None) -> Dataset | Points:
         """The training data; from ``root`` if that is given. UserError if the images have another shape."""
-        found = training_data(self._dataset(root))
+        found = training_data(self.dataset_node(root))
+        if isinstance(found, Domains):
+            raise UserError(f"{self.path} translates images, and this is for a generator that draws from noise")
         drawn = list(self.image_shape)
         if list(found.image_shape) != drawn:
             raise UserError(
@@ -117,15 +142,25 @@ class SavedRun:
             )
         return found
 
+    def domains(self, root: str | None = None) -> Domains:
+        """The training data of a run that translates; from ``root`` if that is given."""
+        found = training_data(self.dataset_node(root))
+        if not isinstance(found, Domains):
+            raise UserError(f"{self.path} should have been trained on images of two domains")
+        if (found.image_shape, found.source_channels) != (self.image_shape, self.source_channels):
+            raise UserError("the data are of another shape than the run's; give its own with root=PATH")
+        return found
+
     def splits(self, root: str | None = None) -> Splits:
         """The training images and the held-out images. UserError for points."""
         train = self.dataset(root)
         if not isinstance(train, Dataset):
             raise UserError(f"{self.path} was trained on points, and this is for images")
-        node = self._dataset(root)
+        node = self.dataset_node(root)
         return Splits(train, validation(node), held_out(node))
 
-    def _dataset(self, root: str | None) -> Mapping[str, Any]:
+    def dataset_node(self, root: str | None = None) -> Mapping[str, Any]:
+        """The ``dataset`` group of the run; with another ``root`` if that is given."""
         node = self.group("dataset")
         return node if root is None else {**node, "root": os.path.abspath(os.path.expanduser(root))}
 
@@ -140,12 +175,15 @@ class SavedRun:
         if shipped and size is not None and list(shape[1:]) != (size if isinstance(size, list) else [size, size]):
             sides = "x".join(map(str, shape[1:] or shape))
             raise UserError(f"{self.path} has images of {sides}, and yet dataset.size={size}")
+        facts = self.facts
+        if self.translates:
+            facts |= network_facts(config, self.source_channels)
         return (
-            networks.generator(config["net"], self.facts, self.checkpoint.shapes_of("generator")),
-            networks.discriminator(config["net"], self.facts, self.checkpoint.shapes_of("discriminator")),
+            networks.generator(config["net"], facts, self.checkpoint.shapes_of("generator")),
+            networks.discriminator(config["net"], facts, self.checkpoint.shapes_of("discriminator")),
         )
 
-    def check_unchanged(self, data: Dataset | Points) -> None:
+    def check_unchanged(self, data: Dataset | Points | Domains) -> None:
         """UserError if ``data`` differ from the run's training data in number or shape."""
         was = self.checkpoint.config.get("examples")
         if was != len(data):
@@ -162,7 +200,7 @@ class SavedRun:
         if list(names) != self.class_names:
             raise UserError("the data has changed: its classes are not those of the run; put it back as it was")
 
-    def check_files(self, data: Dataset | Points) -> None:
+    def check_files(self, data: Dataset | Points | Domains) -> None:
         """UserError if the fingerprint of ``data`` is not that of the run's data. Older checkpoints have none."""
         known, now = self.checkpoint.config.get("fingerprint"), data.fingerprint
         if None not in (known, now) and known != now:

@@ -5,17 +5,14 @@ ranges. This module does not import torch, so that a typing mistake is reported 
 """
 
 import dataclasses
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, OmegaConf
 
-from gan_cli.errors import UserError
+from gan_cli.config import resolvers
 from gan_cli.metrics.catalogue import FAMILIES
-from gan_cli.rundir.layout import file_to_resume
 
 
 def key(default: Any, help: str, **limits: Any) -> Any:
@@ -63,8 +60,9 @@ class TrainConfig:
     accumulate: int = key(
         1, "parts of a minibatch, computed one after the other: less memory, same result", at_least=1, at_most=65_536
     )
-    lr_decay_after: float | None = key(
-        64_000.0, "images after which the learning rates fall as 1/sqrt; null: never", above=0
+    lr_decay_after: Any = key(
+        64_000.0,
+        "images after which the rates fall as 1/sqrt; [start,end]: linearly from start to 0 at end; null: never",
     )
     seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0, at_most=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
@@ -122,6 +120,33 @@ class SampleConfig:
 
 
 @dataclass
+class TranslateConfig:
+    """``gan-translate``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    input: str | None = key(None, "an image, a folder or a .zip file; names and folders are kept")
+    out: str | None = key(None, "a folder; of one image also FILE.png; null: translated in the run folder")
+    size: str = key(
+        "fit",
+        "fit: at the size of the training, and resized back; network: not resized back; original: at the image's own",
+        choices=("fit", "network", "original"),
+    )
+    mode: str | None = key(
+        None,
+        "train_stats: dropout on, statistics of the image itself; eval: neither; null: by the run's batch_size",
+        choices=("train_stats", "eval"),
+    )
+    figure: str | None = key(None, "pairs: source, output and target of the run's held-out images", choices=("pairs",))
+    n: int = key(16, "images in the figure", at_least=1, at_most=10_000)
+    backward: bool = key(False, "of CycleGAN: the generator from targets to sources")
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    seed: int = key(0, "of the dropout in train_stats", at_least=0, at_most=2**63 - 1)
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    root: str | None = key(None, "where figure=pairs finds the data, if no longer where the run found them")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
+@dataclass
 class EvalConfig:
     """``gan-eval``."""
 
@@ -146,7 +171,8 @@ class ReportConfig:
 
 
 COMMANDS: dict[str, type] = {
-    "train": TrainConfig, "sample": SampleConfig, "eval": EvalConfig, "report": ReportConfig,
+    "train": TrainConfig, "sample": SampleConfig, "translate": TranslateConfig, "eval": EvalConfig,
+    "report": ReportConfig,
 }  # fmt: skip
 
 
@@ -155,9 +181,9 @@ def register() -> None:
     for name, node in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=node)
     OmegaConf.register_new_resolver("keys_of", _describe_keys, replace=True)
-    OmegaConf.register_new_resolver("shorthand", _shorthand, replace=True)
-    OmegaConf.register_new_resolver("tuned", _tuned, replace=True)
-    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("shorthand", resolvers.shorthand, replace=True)
+    OmegaConf.register_new_resolver("tuned", resolvers.tuned, replace=True)
+    OmegaConf.register_new_resolver("run_folder", resolvers.run_folder, replace=True)
 
 
 def _describe_keys(command: str) -> str:
@@ -182,51 +208,6 @@ def _as_typed(value: Any) -> str:
     return (
         str(value).lower() if isinstance(value, bool) else f"{value:.12g}" if isinstance(value, float) else str(value)
     )
-
-
-def _run_folder(run_dir: str, resume: str | None) -> str:
-    """The folder of a run: the resumed folder, else ``run_dir``. Resolved before Hydra makes any folder."""
-    if resume is None or resume == "auto" or file_to_resume(resume):
-        return os.path.expanduser(run_dir)
-    folder = Path(os.path.expanduser(resume))
-    if not any(folder.glob("checkpoints/*.safetensors")):
-        raise UserError(
-            f"can't resume {resume}: it holds no checkpoint; give a run folder or a checkpoint file, or resume=auto "
-            "with run_dir=PATH"
-        )
-    return str(folder)
-
-
-def _shorthand(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
-    """``${shorthand:lr,0.1}`` in an optimizer's file: ``optimizer.lr`` for its network, or the default if that is null.
-
-    Datasets, experiments and the command line may set ``optimizer.lr``. The last of these settings applies.
-    """
-    value = _of_network(f"optimizer.{name}", _parent_, _root_)
-    return default if value is None else value
-
-
-def _tuned(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
-    """``${tuned:lr,0.1}``: as :func:`_shorthand`, but ``net.recipe.lr`` has priority over the default.
-
-    Used by the optimizers that the recipes were tuned with.
-    """
-    value = _of_network(f"net.recipe.{name}", _parent_, _root_)
-    return _shorthand(name, default if value is None else value, _parent_=_parent_, _root_=_root_)
-
-
-def _of_network(key: str, optimizer: Any, root: Any) -> Any:
-    """The value at ``key`` for the network of ``optimizer``; None if unset. UserError if only one network has one."""
-    value = OmegaConf.select(root, key)
-    if not isinstance(value, DictConfig):
-        return value
-    if set(value) != {"generator", "discriminator"}:
-        name = key.rpartition(".")[2]
-        raise UserError(
-            f"{key} should be one for both networks, or {{generator: …, discriminator: …}}; "
-            f"for one network alone say optimizer.generator.{name}=…"
-        )
-    return value["discriminator" if optimizer is OmegaConf.select(root, "optimizer.discriminator") else "generator"]
 
 
 register()

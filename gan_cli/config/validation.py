@@ -1,6 +1,7 @@
 """Check a configuration against the keys of :mod:`gan_cli.config.schema`: names, types and ranges. Imports no torch."""
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -22,6 +23,7 @@ def validate(config: DictConfig, command: str) -> None:
         _check_what_is_measured(config)
     if command == "train":
         check_resume(config)
+        check_decay(OmegaConf.to_container(config)["lr_decay_after"])  # type: ignore[call-overload, index]
         for f in dataclasses.fields(TrainConfig):
             value = config[f.name]
             if "${" in str(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value):
@@ -35,6 +37,17 @@ def check_resume(config: DictConfig) -> None:
         raise UserError("resume=auto needs the folder of the run: add run_dir=PATH")
     if config.freeze_d and config.init is None:
         raise UserError(f"freeze_d={config.freeze_d} keeps weights that init brings: add init=RUN, or leave it out")
+
+
+def check_decay(decay: Any) -> None:
+    """UserError unless ``decay`` is null, a number above 0, or two rising numbers from 0 up."""
+    pair = isinstance(decay, list)
+    numbers = decay if pair else [decay]
+    sound = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
+    if decay is None or (sound and (len(numbers) == 2 and 0 <= decay[0] < decay[1] if pair else decay > 0)):
+        return
+    shown = str(decay).replace(" ", "")
+    raise UserError(f"lr_decay_after={shown} should be a number of images above 0, or two, [start,end], or null")
 
 
 def checked(config: dict[str, Any], command: str) -> dict[str, Any]:

@@ -99,7 +99,12 @@ def _pixels(image: Image.Image, target: Target) -> np.ndarray:
     longer = max(size)  # of either side, as EXIF may turn the image
     image.draft(MODES[min(target.channels, 3)], (longer, longer))  # a JPEG decodes at 1/2, 1/4 or 1/8 if that is enough
     fitted = _fitted(to_channels(upright(image), target), size, target.fit)
-    shaped = np.asarray(fitted).reshape(target.height, target.width, target.channels)
+    return as_array(fitted)
+
+
+def as_array(image: Image.Image) -> np.ndarray:
+    """An image in mode L, RGB or RGBA as uint8 ``[C, H, W]``."""
+    shaped = np.asarray(image).reshape(image.height, image.width, -1)
     return np.ascontiguousarray(shaped.transpose(2, 0, 1))
 
 

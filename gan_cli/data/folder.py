@@ -3,11 +3,10 @@
 import hashlib
 import logging
 import os
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, compress
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -16,17 +15,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gan_cli.data import Dataset, NoSplit, cache, decode, labelling, sources
-from gan_cli.data.arrays import read_images
-from gan_cli.data.cache import Decoded, images_of
-from gan_cli.data.decode import HEIC, Target, Unreadable
+from gan_cli.data import Dataset, NoSplit, arrays, decode, labelling, reading
+from gan_cli.data.decode import Target, Unreadable
 from gan_cli.data.fingerprint import fingerprint
+from gan_cli.data.reading import Column, counted, few, read_images, reasons, roots_of, several, target_of, told
 from gan_cli.data.sources import File
 from gan_cli.errors import UserError, one_line, printable
 
 log = logging.getLogger(__name__)
 
-WIDE = 160  # letters of a list of classes or files in the line that says what was found
 DARK = 64  # of 255; a folder whose brightest value is below it is nearly black
 
 
@@ -66,10 +63,10 @@ def folder(
     Files are decoded once, into a file of the cache folder, which is mapped into memory. UserError if ``root`` holds no
     readable image. NoSplit if it holds no image of ``split``.
     """
-    target = _target(size, channels, fit, range)
+    target = target_of(size, channels, fit, range)
     if holdout is not None and not (isinstance(holdout, int | float) and 0 < holdout < 1):
         raise UserError(f"dataset.holdout={holdout} should be a share between 0 and 1, as in 0.1")
-    roots = _roots(root)
+    roots = roots_of(root, "root", "folder", npz=True)
     if len(roots) == 1 and roots[0].suffix.lower() == ".npz":
         if labels is not None:
             raise UserError(f"dataset.labels={labels}: an .npz file holds its labels itself; leave dataset.labels out")
@@ -79,59 +76,19 @@ def folder(
     return _split(loaded, holdout, split)
 
 
-def _target(size: object, channels: object, fit: object, range: object) -> Target:
-    height, width = decode.asked_size(size)
-    if channels not in decode.MODES or isinstance(channels, bool):
-        raise UserError(f"dataset.channels={channels}: choose 1 (grey), 3 (colour) or 4 (colour and transparency)")
-    if fit not in decode.FITS:
-        raise UserError(f"dataset.fit={fit}: choose from {', '.join(decode.FITS)}")
-    target, bounds = Target(int(channels), height, width, str(fit)), decode.asked_range(range)
-    if bounds is None:
-        return target
-    shallow = target.shallow if isinstance(range, int) else bounds  # bits are those of deep pixels
-    return replace(target, shallow=shallow, whole=bounds, floating=bounds, explicit=True)
-
-
-def _roots(root: object) -> list[Path]:
-    """The absolute paths of ``root``. UserError for a path that is neither a folder nor a file of a known kind."""
-    given = [root] if isinstance(root, str) else list(root) if isinstance(root, list | tuple) else []
-    if not given or not all(isinstance(one, str) for one in given):
-        raise UserError("dataset=folder needs dataset.root=PATH, a folder of images, a .zip file or an .npz file")
-    paths = [Path(os.path.abspath(os.path.expanduser(one))) for one in given]  # it accepts unknown user names
-    for one, path in zip(given, paths, strict=True):
-        kinds = (".zip", ".npz") if len(paths) == 1 else (".zip",)
-        if not path.is_dir() and not (path.is_file() and path.suffix.lower() in kinds):
-            raise UserError(
-                f"dataset.root={one} is not a folder, nor a {' or '.join(kinds)} file; give what holds your images"
-            )
-    return paths
-
-
 def _of_files(roots: Sequence[Path], target: Target, range: object, labels_file: str | None) -> Loaded:
     """The images of folders and zip files."""
-    formats = decode.formats()
-    found = sources.find(roots, formats, {labelling.DATASET_JSON, os.path.basename(labels_file or "")})
+    found = reading.find(roots, {labelling.DATASET_JSON, os.path.basename(labels_file or "")})
     where = ", ".join(map(str, roots))
     if not found.files:
-        raise UserError(f"no image files below {where}; it may be the wrong folder" + _told(_counted(found.others)))
-    digest = hashlib.sha256(f"{decode.DECODER} {formats} {target} {range}".encode())
-    for file in found.files:
-        digest.update(os.fsencode(file.name) + f"\0{file.stamp}\0".encode())
-    # One cache entry for each folder and kind of images: a changed folder replaces its old entry.
-    kind = hashlib.sha256("\0".join([*map(str, roots), target.fit, str(range)]).encode("utf-8", "surrogateescape"))
-    name = f"{kind.hexdigest()[:16]}-{target.height}x{target.width}x{target.channels}"
-    read, note = _reader(target, formats), _note(target) if target.explicit else ""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large images and damaged EXIF: what is not read is counted here
-        arguments = (target.channels, target.height, target.width), name, digest.hexdigest(), roots
-        try:
-            images = images_of(found.files, read, *arguments, note)
-        except _Deep:
-            read, note = _surveyed(found.files, target, formats)
-            images = images_of(found.files, read, *arguments, note)
-    passed_over = [*_counted(found.others), *_reasons(images.unreadable)]
+        raise UserError(f"no image files below {where}; it may be the wrong folder" + told(counted(found.others)))
+    shape = target.channels, target.height, target.width
+    images = read_images(
+        found.files, [Column(found.files, target)], lambda readers: readers[0], shape, [target.fit, str(range)], roots
+    )
+    passed_over = [*counted(found.others), *reasons(images.unreadable)]
     if len(images.images) == 0:
-        raise UserError(f"none of the {len(found.files)} image files below {where} can be read" + _told(passed_over))
+        raise UserError(f"none of the {len(found.files)} image files below {where} can be read" + told(passed_over))
     if (peak := int(images.peaks.max())) < DARK and not target.explicit:
         advice = "[LOWEST,HIGHEST] stretches another range" if images.note else f"[0,{max(1, peak)}] makes it white"
         log.warning("no image has a value above %d of 255: they are nearly black; dataset.range=%s", peak, advice)
@@ -140,49 +97,6 @@ def _of_files(roots: Sequence[Path], target: Target, range: object, labels_file:
         images.images, names, _labels(labels_file, roots, found.metadata, names), images.digests, passed_over,
         images.note,
     )  # fmt: skip
-
-
-def _note(target: Target) -> str:
-    """The range that the user named."""
-    low, high = target.whole
-    return f"{'pixels' if target.shallow == target.whole else 'deep pixels'} from {low:g} to {high:g}, as asked"
-
-
-class _Deep(BaseException):
-    """The range of deep pixels must be known first. A BaseException: no reader of damaged files may catch it."""
-
-
-def _reader(target: Target, formats: Sequence[str], surveyed: bool = False) -> cache.Read:
-    def read(file: File) -> Decoded:
-        content = file.content()
-        with decode.opened(content, formats) as image:
-            if not (surveyed or target.explicit) and decode.is_deep(image):
-                decode.extremes(image)  # a damaged image is no reason for a survey
-                raise _Deep
-            return Decoded(read_image(image, target), hashlib.sha256(content).digest()[:8])
-
-    return read
-
-
-read_image = decode.pixels  # replaced by tests
-
-
-def _surveyed(files: Sequence[File], target: Target, formats: Sequence[str]) -> tuple[cache.Read, str]:
-    """A reader that knows the range of the deep pixels of all ``files``, and a note of the range."""
-    values: dict[str, list[tuple[float, float]]] = {}
-    for file in files:
-        try:
-            with decode.opened(file.content(), formats) as image:
-                if decode.is_deep(image):
-                    kind, low, high = decode.extremes(image)
-                    values.setdefault(kind, []).append((low, high))
-        except Unreadable:
-            continue  # counted when it is decoded
-    ranges = {kind: decode.found_range(kind, found) for kind, found in values.items()}
-    shown = ", ".join(f"{low:g} to {high:g}" for low, high in ranges.values())
-    whole, floating = ranges.get("whole", target.whole), ranges.get("floating", target.floating)
-    known = replace(target, whole=whole, floating=floating)
-    return _reader(known, formats, surveyed=True), f"deep pixels from {shown}" if shown else ""
 
 
 def _labels(
@@ -220,7 +134,7 @@ def _labels(
 def _of_array(path: Path, target: Target) -> Loaded:
     """The images of an ``.npz`` file: key ``images``, uint8, NHWC or NCHW, and perhaps ``labels``."""
     try:
-        array, given = read_images(path)
+        array, given = arrays.read_images(path)
     except LookupError as error:
         raise UserError(
             f"{path} {one_line(error)}; gan-sample out=FILE.npz writes such files, with the key images"
@@ -257,7 +171,7 @@ def _split(loaded: Loaded, holdout: float | None, wanted: str) -> Dataset:
     if unlabelled := len(pairs) - outside - sum(n for s, n in count.items() if s is not None):
         passed_over.append(f"{unlabelled:,} of no class")
     if not count[wanted]:
-        raise NoSplit(f"no {wanted} images below dataset.root" + _told(passed_over))
+        raise NoSplit(f"no {wanted} images below dataset.root" + told(passed_over))
     keep = torch.tensor([s == wanted and (not number or c in number) for s, c in pairs])
     ids = torch.tensor([number[c] for s, c in pairs if s == wanted and c in number]) if number else None
     dataset = Dataset(loaded.images if keep.all() else loaded.images[keep], ids, tuple(map(printable, number)))
@@ -290,46 +204,13 @@ def _classes(loaded: Loaded, paths: Sequence[tuple[str, ...]], split: Sequence[s
 def _description(dataset: Dataset, held: Mapping[str, int], twice: int, passed_over: Sequence[str], note: str) -> str:
     """What was found, in one line."""
     _, height, width = dataset.image_shape
-    line = f"{_number(len(dataset), 'image')} of {width}x{height}"
+    line = f"{several(len(dataset), 'image')} of {width}x{height}"
     if dataset.labels is not None:
         counts = torch.bincount(dataset.labels, minlength=len(dataset.class_names)).tolist()
         words = [f"{name} {n:,}" for name, n in zip(dataset.class_names, counts, strict=True)]
-        shown = _few(words, 12)
+        shown = few(words, 12)
         balance = f" of {min(counts):,} to {max(counts):,}" if shown.endswith("…") else ""
         line += f" in {len(words):,} classes{balance} ({shown})"
     line += f"; held out: {', '.join(f'{n:,} for {name}' for name, n in held.items())}" if held else ""
-    line += f"; {_number(twice, 'exact duplicate')}" if twice else ""
-    return line + (f"; {note}" if note else "") + _told(passed_over)
-
-
-def _told(passed_over: Sequence[str]) -> str:
-    return f"; passed over: {', '.join(passed_over)}" if passed_over else ""
-
-
-def _number(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
-def _few(words: Sequence[str], most: int) -> str:
-    """At most ``most`` of the ``words``, and at most :data:`WIDE` letters, but one word at least."""
-    ends = list(accumulate(len(word) + 2 for word in words))
-    most = max(1, min(most, sum(end <= WIDE for end in ends)))
-    return ", ".join(words if len(words) <= most else [*words[:most], "…"])
-
-
-def _counted(others: Counter[str]) -> list[str]:
-    """``6 .heic, 2 .txt``: the files that are no images, by suffix, the most frequent first."""
-    frequent = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-    rows = [_number(n, kind) if kind.endswith(" folder") else f"{n:,} {printable(kind)}" for kind, n in frequent]
-    rows = [f"{row} (pip install 'gan-cli[heic]')" if row.endswith(tuple(HEIC)) else row for row in rows]
-    return rows if len(rows) <= 6 else [*rows[:5], f"{sum(n for _, n in frequent[5:]):,} of other kinds"]
-
-
-def _reasons(unreadable: Mapping[File, str]) -> list[str]:
-    """``2 cut off (a.jpg, b.png)``: the unreadable files by their reason."""
-    by_reason: dict[str, list[str]] = {}
-    for file, reason in unreadable.items():
-        by_reason.setdefault(reason, []).append(printable(file.name))
-    rows = [f"{len(names):,} {reason} ({_few(names, 5)})" for reason, names in by_reason.items()]
-    others = sum(map(len, list(by_reason.values())[5:]))
-    return rows if len(rows) <= 6 else [*rows[:5], f"{others:,} for other reasons"]
+    line += f"; {several(twice, 'exact duplicate')}" if twice else ""
+    return line + (f"; {note}" if note else "") + told(passed_over)

@@ -19,11 +19,19 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "c2st": ("c2st_accuracy",),
     "one_nn": ("one_nn_accuracy",),
     "memorisation": ("copying",),
+    "paired": ("mae", "psnr", "ssim"),
+    "lpips": ("lpips",),
+    "cycle": ("cycle_error",),
 }
+OF_TRANSLATIONS = ("paired", "lpips", "frechet", "cycle")  # the metrics of a generator that translates
 
 # Scores during a run, and how each is shown; None for a score that is only in the files.
 SCORES: Mapping[str, str | None] = {
     "missed": None,
+    "mae": "error {:.4f}",
+    "psnr": "PSNR {:.2f}",
+    "ssim": "SSIM {:.3f}",
+    "cycle_error": "cycle error {:.4f}",
     "frechet": "Fréchet {:.1f}",
     "precision": "precision {:.2f}",
     "recall": "recall {:.2f}",
@@ -36,7 +44,7 @@ SCORES: Mapping[str, str | None] = {
 }
 
 # The scores that come first in an evaluation: a lower one is better. best.safetensors and a sweeper go by them.
-FIRST_SCORES = ("missed", "frechet", "class_kl", "jsd")
+FIRST_SCORES = ("missed", "frechet", "class_kl", "jsd", "mae")
 
 # The terms of this package's games, and how each is shown; None for a term that is only in the files.
 TERMS: Mapping[str, str | None] = {

@@ -20,6 +20,7 @@ from gan_cli.metrics.parzen import parzen_window
 from gan_cli.metrics.points import PointData
 from gan_cli.metrics.precision_recall import density_coverage as density_coverage_by_neighbours
 from gan_cli.metrics.precision_recall import precision_recall as precision_recall_by_neighbours
+from gan_cli.metrics.translation_suite import TranslationData
 
 VALIDATION = 1000  # images on which Parzen's sigma is chosen
 
@@ -117,11 +118,11 @@ def memorisation(data: Data) -> dict[str, Measurement]:
 
 
 METRICS: dict[str, Callable[[Data], dict[str, Measurement]]] = {
-    name: globals()[name] for name in FAMILIES if name != "jsd"
+    name: globals()[name] for name in FAMILIES if name not in ("jsd", "paired", "lpips", "cycle")
 }
 
-# The input of a suite: images, or the points of gan_cli.metrics.points.
-Input = TypeVar("Input", Data, PointData)
+# The input of a suite: images, the points of gan_cli.metrics.points, or gan_cli.metrics.translation_suite's.
+Input = TypeVar("Input", Data, PointData, TranslationData)
 
 
 def measure(

@@ -7,15 +7,17 @@ from torch import Tensor
 
 from gan_cli import processes
 from gan_cli.data import Dataset, Points, Sampler
+from gan_cli.data.pairs import Domains
 from gan_cli.training import device as devices
 
 
 class Batch(NamedTuple):
     """A minibatch: m real examples as the networks see them, their labels (if the game is conditional), its number.
 
-    ``real`` is float32 ``[m, C, H, W]`` in [-1, 1], or points ``[m, d]``; ``labels`` int64 ``[m]``. ``number`` counts
-    the minibatches of the run from 1. If several processes share the minibatch, each holds its part of it. The part is
-    computed in ``parts`` shares, and this is share ``part``: see :mod:`gan_cli.training.shares`.
+    ``real`` is float32 ``[m, C, H, W]`` in [-1, 1], or points ``[m, d]``; of two domains it has the source's channels,
+    then the target's. ``labels`` are int64 ``[m]``. ``number`` counts the minibatches of the run from 1. If several
+    processes share the minibatch, each holds its part of it. The part is computed in ``parts`` shares, and this is
+    share ``part``: see :mod:`gan_cli.training.shares`.
     """
 
     real: Tensor
@@ -50,8 +52,8 @@ class Batches:
     """
 
     def __init__(
-        self, dataset: Dataset | Points, batch_size: int, seed: int, device: torch.device, labelled: bool = False,
-        accumulate: int = 1, dtype: torch.dtype = torch.float32,
+        self, dataset: Dataset | Points | Domains, batch_size: int, seed: int, device: torch.device,
+        labelled: bool = False, accumulate: int = 1, dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
         if labelled and dataset.labels is None:
             raise ValueError("conditional training needs a dataset with labels")

@@ -129,14 +129,14 @@ class Adversarial(Game):
         """Fake images from fresh noise and the batch's labels, as many as the batch has real images."""
         z = sample_noise(self._noise.prior, len(batch.real), self._noise.z_dim, batch.real.device)
         with self._compute.autocast():
-            return _full(self._forward[0](z.to(self._compute.dtype), *batch.given))
+            return full(self._forward[0](z.to(self._compute.dtype), *batch.given))
 
     def judge(self, batch: Batch, *images: Tensor, penalised: bool = False) -> list[Tensor]:
         """D's logits on each set of ``images`` after augmentation, each float32 ``[N]``; ``penalised`` as a penalty."""
         views = [self._seen(some) for some in images]
         compute, network = (self._penalised, self.discriminator) if penalised else (self._compute, self._forward[1])
         with compute.autocast():  # one context for all sets: the weights are cast once
-            return [_full(network(view, *batch.given)) for view in views]
+            return [full(network(view, *batch.given)) for view in views]
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         due = self.penalty is not None and batch.number % self._interval == 0
@@ -144,7 +144,7 @@ class Adversarial(Game):
         real_logits, fake_logits = self.judge(batch, real, fake, penalised=due)
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
         self._real_logits[batch.part] = real_logits.detach()
-        terms |= _outputs(real_logits.detach(), fake_logits.detach())
+        terms |= outputs(real_logits.detach(), fake_logits.detach())
         if self.penalty and due:
             critic = partial(self._critic, batch, {real: real_logits, fake: fake_logits})
             terms["penalty"] = Term(self.penalty(critic, real, fake), weight=self._interval)
@@ -168,12 +168,12 @@ class Adversarial(Game):
         return self.augment(images) if self.augment else images
 
 
-def _full(values: Tensor) -> Tensor:
+def full(values: Tensor) -> Tensor:
     """``values`` in float32, or in float64 where networks of float64 made them."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
+def outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
     """D(x), D(G(z)) and V(D, G) of equation 1, for the record. Their logits precede D's update and have no gradient.
 
     ``value`` is V(D, G) = E log D(x) + E log(1 - D(G(z))). It is at most 0. At equilibrium D = 1/2, and ``value`` is

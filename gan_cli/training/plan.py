@@ -1,9 +1,11 @@
 """The plan of a run: its length and its intervals. The outcome of a run."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+Decay = float | Sequence[float] | None  # images: one number, or (start, end)
 
 
 class Outcome(NamedTuple):
@@ -21,7 +23,7 @@ class Plan:
 
     steps: int  # generator updates in total
     max_seconds: float | None = None  # seconds of training after which the run ends
-    lr_decay_after: float | None = None  # images after which the learning rates fall; see lr_factor
+    lr_decay_after: Decay = None  # images after which the learning rates fall; see lr_factor
     log_every: int = 100  # steps between ticks
     sample_every: int = 500  # steps between sample grids
     checkpoint_every: int = 1000  # steps between checkpoints
@@ -41,10 +43,16 @@ class Show(Protocol):
     def close(self) -> None: ...
 
 
-def lr_factor(images: float, decay_after: float | None) -> float:
-    """The factor of the learning rates: 1 up to ``decay_after`` images, then sqrt(decay_after / images).
+def lr_factor(images: float, decay_after: Decay) -> float:
+    """The factor of the learning rates after so many ``images``.
 
-    The inverse square root (as in Karras et al. 2024, arXiv 2312.02696) does not depend on the run's length. ``steps``
-    can therefore be raised later.
+    It is 1 up to ``decay_after`` images, then sqrt(decay_after / images), the inverse square root of Karras et al. 2024
+    (arXiv 2312.02696). With a pair (start, end) it is 1 up to start, and falls linearly to 0 at end, as in pix2pix and
+    CycleGAN. Neither depends on the run's length: ``steps`` can be raised later, and a run may stop early.
     """
-    return 1.0 if decay_after is None else min(1.0, math.sqrt(decay_after / max(images, 1.0)))
+    if decay_after is None:
+        return 1.0
+    if isinstance(decay_after, Sequence):
+        start, end = decay_after
+        return min(1.0, max(0.0, (end - images) / (end - start)))
+    return min(1.0, math.sqrt(decay_after / max(images, 1.0)))

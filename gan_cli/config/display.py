@@ -1,0 +1,95 @@
+"""What a run shows of its generator: a picture by the step, and scores."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gan_cli.config import networks
+from gan_cli.config.data import held_out_domains
+from gan_cli.data import Dataset, Points
+from gan_cli.data.pairs import Domains, Pairs
+from gan_cli.metrics import quality
+from gan_cli.metrics import translation as measures
+from gan_cli.noise import Noise
+from gan_cli.pictures.samples import drawing
+from gan_cli.pictures.translations import translations
+from gan_cli.sampling import class_rows, latents
+from gan_cli.training.games import Game
+from gan_cli.training.translation import CycleGAN
+from gan_cli.translating import mode_for
+
+
+def display(
+    config: Mapping[str, Any], data: Dataset | Points | Domains, played: Game, classes: int
+) -> tuple[Callable[[int], Image.Image], Callable[[], Mapping[str, float]] | None]:
+    """A run's pictures by the step, and its scores if it is evaluated. UserError if the data have neither."""
+    evaluated = config["eval_every"] is not None
+    if isinstance(data, Domains):
+        held, mode = held_images(data, config["dataset"]), mode_for(config["batch_size"])
+        draw = translated(held, played, config["samples"], mode)
+        return draw, translation_scores(held, played, mode) if evaluated else None
+    noise = networks.noise(config["net"])
+    draw = pictures(data, played, noise, config["samples"], config["seed"], classes)
+    return draw, scores(data, played, noise, config["conditional"]) if evaluated else None
+
+
+def pictures(
+    data: Dataset | Points, played: Game, noise: Noise, n: int, seed: int, classes: int = 0
+) -> Callable[[int], Image.Image]:
+    """A function that maps the step to a picture of samples. It uses the same ``n`` latents (or a few more) each time.
+
+    UserError if the data cannot be shown in a picture.
+    """
+    labels = class_rows(range(min(classes, n)), n) if classes else None
+    z = latents(noise, n if labels is None else len(labels), seed)
+    discriminator = next(iter(played.networks("discriminator").values()))
+    draw, generator = drawing(data, discriminator, noise.prior, z, labels), played.sampled()
+    return lambda step: draw(step, generator)
+
+
+def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool) -> Callable[[], Mapping[str, float]]:
+    """A function that computes the scores of the game's samples. UserError if no score applies to the data."""
+    discriminator = next(iter(played.networks("discriminator").values()))
+    return partial(quality.scores(data, discriminator, noise, conditional), played.sampled())
+
+
+class Held(NamedTuple):
+    """Images to look at and to measure: sources, targets, uint8 ``[N, C, H, W]``; are they pairs; their split."""
+
+    sources: Tensor
+    targets: Tensor
+    paired: bool
+    split: str
+
+
+def held_images(data: Domains, node: Mapping[str, Any]) -> Held:
+    """The held-out images of the ``dataset`` group ``node``, or the middle of ``data``, the training images."""
+    held = held_out_domains(node)
+    split, held = ("test", held) if held else ("train", data)
+    height, width = held.jitter.sides
+    sources, targets = (
+        images[..., (images.shape[-2] - height) // 2 :, (images.shape[-1] - width) // 2 :][..., :height, :width]
+        for images in (held.sources, held.targets)
+    )
+    return Held(sources, targets, isinstance(held, Pairs), split)
+
+
+def translated(held: Held, played: Game, n: int, mode: str) -> Callable[[int], Image.Image]:
+    """A function that maps the step to a picture of ``n`` images, fewer if there are fewer, spread over all of them.
+
+    The picture shows source, output and, of pairs, target.
+    """
+    spread = torch.linspace(0, len(held.sources) - 1, min(n, len(held.sources))).long()
+    draw = translations(held.sources[spread], held.targets[spread] if held.paired else None, mode)
+    generator = played.sampled()
+    return lambda step: draw(step, generator)
+
+
+def translation_scores(held: Held, played: Game, mode: str) -> Callable[[], Mapping[str, float]]:
+    """A function that computes the scores of the game's translations."""
+    back = played.get_submodule("backward_ema") if isinstance(played, CycleGAN) else None
+    return partial(measures.scores, played.sampled(), held.sources, held.targets, held.paired, mode, backward=back)

@@ -1,0 +1,55 @@
+"""What stands for a value in a YAML file of ``configs/``: ``${run_folder:…}``, ``${shorthand:…}``, ``${tuned:…}``."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gan_cli.errors import UserError
+from gan_cli.rundir.layout import file_to_resume
+
+
+def run_folder(run_dir: str, resume: str | None) -> str:
+    """The folder of a run: the resumed folder, else ``run_dir``. Resolved before Hydra makes any folder."""
+    if resume is None or resume == "auto" or file_to_resume(resume):
+        return os.path.expanduser(run_dir)
+    folder = Path(os.path.expanduser(resume))
+    if not any(folder.glob("checkpoints/*.safetensors")):
+        raise UserError(
+            f"can't resume {resume}: it holds no checkpoint; give a run folder or a checkpoint file, or resume=auto "
+            "with run_dir=PATH"
+        )
+    return str(folder)
+
+
+def shorthand(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
+    """``${shorthand:lr,0.1}`` in an optimizer's file: ``optimizer.lr`` for its network, or the default if that is null.
+
+    Datasets, experiments and the command line may set ``optimizer.lr``. The last of these settings applies.
+    """
+    value = _of_network(f"optimizer.{name}", _parent_, _root_)
+    return default if value is None else value
+
+
+def tuned(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
+    """``${tuned:lr,0.1}``: as :func:`shorthand`, but ``net.recipe.lr`` has priority over the default.
+
+    Used by the optimizers that the recipes were tuned with.
+    """
+    value = _of_network(f"net.recipe.{name}", _parent_, _root_)
+    return shorthand(name, default if value is None else value, _parent_=_parent_, _root_=_root_)
+
+
+def _of_network(key: str, optimizer: Any, root: Any) -> Any:
+    """The value at ``key`` for the network of ``optimizer``; None if unset. UserError if only one network has one."""
+    value = OmegaConf.select(root, key)
+    if not isinstance(value, DictConfig):
+        return value
+    if set(value) != {"generator", "discriminator"}:
+        name = key.rpartition(".")[2]
+        raise UserError(
+            f"{key} should be one for both networks, or {{generator: …, discriminator: …}}; "
+            f"for one network alone say optimizer.generator.{name}=…"
+        )
+    return value["discriminator" if optimizer is OmegaConf.select(root, "optimizer.discriminator") else "generator"]
