@@ -115,18 +115,13 @@ def most(numbers: Sequence[int]) -> Sequence[int]:
     return found.tolist()
 
 
-def need_whole() -> None:
-    """UserError if this process computes several parts of a minibatch: it does not know the others yet."""
-    if parts() > count():
-        raise UserError("a part of this run needs the whole minibatch at once: use accumulate=1")
-
-
 def mean(x: Tensor) -> Tensor:
     """The mean over the whole minibatch, of the means ``x`` of its parts. It can be differentiated any number of times.
 
-    UserError if this process computes several parts of the minibatch.
+    UserError if this process computes several parts of the minibatch: it does not know the others yet.
     """
-    need_whole()
+    if parts() > count():
+        raise UserError("a layer or penalty needs the whole minibatch at once: use accumulate=1, or another one")
     return x if count() == 1 else _Mean.apply(x)
 
 

@@ -28,7 +28,7 @@ ALLOWED = {
     "networks": {"errors", "processes"},
     "sampling": {"noise"},
     "translating": {"sampling"},
-    "data": {"errors", "files"},
+    "data": {"errors", "files", "processes"},
     "rundir": {"errors", "files", "untrusted"},
     "metrics": {"data", "errors", "noise", "processes", "sampling", "translating"},
     "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling", "translating"},
@@ -39,7 +39,8 @@ ALLOWED = {
     "terminal": {"metrics"},
     "commands": {
         "config", "data", "errors", "files", "metrics", "pictures", "processes", "rundir", "sampling", "terminal",
-        "training", "translating", "__init__",  # for the version
+        "training", "translating",
+        "__init__",  # for the version
     },
     "api": {
         "augment", "commands", "config", "data", "errors", "losses", "noise", "processes", "rundir", "sampling",

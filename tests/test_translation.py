@@ -278,8 +278,9 @@ def test_the_pool_does_what_the_words_say_and_comes_back_from_its_state():
     pool, values, chances, shares, shown = Pool(5, (1, 1, 1)), list(range(60)), [], [], []
     for block in torch.arange(60.0).view(-1, 4):
         state = torch.get_rng_state()
-        chances += torch.rand(4).tolist()
-        shares += torch.rand(4).tolist()
+        draws = torch.rand(4, 2)
+        chances += draws[:, 0].tolist()
+        shares += draws[:, 1].tolist()
         torch.set_rng_state(state)
         shown += pool(block.view(4, 1, 1, 1)).flatten().tolist()
     held, expected = _reference_pool(values, chances, shares, 5)

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gan_cli import processes
 from gan_cli.data import NoSplit, decode, labelling, reading, to_unit
 from gan_cli.data.cache import Decoded, Images, Read
 from gan_cli.data.decode import Target
@@ -46,15 +47,23 @@ class Jitter:
         height, width = self.sides
         down, right = images.shape[-2] - height, images.shape[-1] - width
         if down or right:
-            share = torch.rand(len(images), 2)
+            share = _uniform(len(images), 2)
             places = (share * torch.tensor([down + 1, right + 1])).long().tolist()
             images = torch.stack(
                 [image[:, y : y + height, x : x + width] for image, (y, x) in zip(images, places, strict=True)]
             )
         if self.flip:
-            mirrored = (torch.rand(len(images)) < 0.5).to(images.device)
+            mirrored = (_uniform(len(images), 1)[:, 0] < 0.5).to(images.device)
             images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         return images
+
+
+def _uniform(n: int, k: int) -> Tensor:
+    """``k`` numbers from U(0, 1) for each of the ``n`` images of this process, ``[n, k]``.
+
+    They are its share of those that are drawn for the whole minibatch: the number of processes changes nothing.
+    """
+    return processes.share(torch.rand(n * processes.count(), k))
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,8 @@ class Unpaired(Domains):
         return self.others
 
     def network_input(self, images: Tensor) -> Tensor:
-        drawn = self.others[(torch.rand(len(images)) * len(self.others)).long()].to(images.device)
+        places = (_uniform(len(images), 1)[:, 0] * len(self.others)).long()
+        drawn = self.others[places].to(images.device)
         return to_unit(torch.cat([self.jitter(images), self.jitter(drawn)], dim=1))
 
 

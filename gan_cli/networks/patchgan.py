@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from gan_cli.networks.layers import constrain, halving, initialise_translator, sides, translator_norm
+from gan_cli.networks.layers import constrain, sides
+from gan_cli.networks.translator_layers import halving, initialise, normalisation
 
 NORMS = ("batch", "instance", "spectral", "none")
 MOST_LAYERS = 5
@@ -46,7 +47,7 @@ class Discriminator(nn.Sequential):
         seen, bias = condition_channels + channels, norm != "batch"
         if n_layers == 0:
             layers: list[nn.Module] = [nn.Conv2d(seen, width, 1), nn.LeakyReLU(0.2)]
-            layers += [nn.Conv2d(width, 2 * width, 1, bias=bias), *translator_norm(norm, 2 * width), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(width, 2 * width, 1, bias=bias), *normalisation(norm, 2 * width), nn.LeakyReLU(0.2)]
             layers.append(nn.Conv2d(2 * width, 1, 1, bias=bias))
         else:
             maps = [min(width << layer, 8 * width) for layer in range(n_layers + 1)]
@@ -55,9 +56,9 @@ class Discriminator(nn.Sequential):
                 here = maps[layer - 1], maps[layer], bias
                 keeps = nn.Conv2d(*here[:2], 4, padding=1, bias=bias)
                 layers += [halving(*here, antialias) if layer < n_layers else keeps]
-                layers += [*translator_norm(norm, maps[layer]), nn.LeakyReLU(0.2)]
+                layers += [*normalisation(norm, maps[layer]), nn.LeakyReLU(0.2)]
             layers.append(nn.Conv2d(maps[-1], 1, 4, padding=1))
         super().__init__(*layers)
-        self.apply(initialise_translator)
+        self.apply(initialise)
         if norm == "spectral":
             constrain(self)

@@ -8,14 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import (
-    TRANSLATOR_NORMS,
-    divisible_sides,
-    doubling,
-    halving,
-    initialise_translator,
-    translator_norm,
-)
+from gan_cli.networks.layers import divisible_sides
+from gan_cli.networks.translator_layers import NORMS, doubling, halving, initialise, normalisation
 
 SMALL = 128  # pixels: up to this size six blocks, above it nine
 
@@ -27,11 +21,11 @@ class _Block(nn.Module):
         super().__init__()
         self.residual = nn.Sequential(
             _reflecting(maps, maps, 3, bias),
-            *translator_norm(norm, maps),
+            *normalisation(norm, maps),
             nn.ReLU(),
             *([nn.Dropout(dropout)] if dropout else []),
             _reflecting(maps, maps, 3, bias),
-            *translator_norm(norm, maps),
+            *normalisation(norm, maps),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,18 +58,18 @@ class Generator(nn.Sequential):
         antialias: bool = False,
     ) -> None:
         channels, height, breadth = divisible_sides(image_shape, "resnet_translator")
-        if norm not in TRANSLATOR_NORMS:
-            raise ValueError(f"no norm {norm!r}; choose from {', '.join(TRANSLATOR_NORMS)}")
+        if norm not in NORMS:
+            raise ValueError(f"no norm {norm!r}; choose from {', '.join(NORMS)}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout} should be from 0 up and below 1")
         depth, bias = blocks if blocks is not None else 6 if max(height, breadth) <= SMALL else 9, norm != "batch"
         layers: list[nn.Module] = [_reflecting(source_channels or channels, width, 7, bias)]
-        layers += [*translator_norm(norm, width), nn.ReLU()]
+        layers += [*normalisation(norm, width), nn.ReLU()]
         for maps in (width, 2 * width):
-            layers += [halving(maps, 2 * maps, bias, antialias, kernel=3), *translator_norm(norm, 2 * maps), nn.ReLU()]
+            layers += [halving(maps, 2 * maps, bias, antialias, kernel=3), *normalisation(norm, 2 * maps), nn.ReLU()]
         layers += [_Block(4 * width, norm, dropout, bias) for _ in range(depth)]
         for maps in (2 * width, width):
-            layers += [doubling(2 * maps, maps, bias, upsampling, kernel=3), *translator_norm(norm, maps), nn.ReLU()]
+            layers += [doubling(2 * maps, maps, bias, upsampling, kernel=3), *normalisation(norm, maps), nn.ReLU()]
         super().__init__(*layers, _reflecting(width, channels, 7, True), nn.Tanh())
         self.factor = 4  # the sides of an image must be multiples of this
-        self.apply(initialise_translator)
+        self.apply(initialise)

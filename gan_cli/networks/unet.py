@@ -10,14 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gan_cli.networks.layers import (
-    TRANSLATOR_NORMS,
-    doubling,
-    halving,
-    initialise_translator,
-    sides,
-    translator_norm,
-)
+from gan_cli.networks.layers import sides
+from gan_cli.networks.translator_layers import NORMS, doubling, halving, initialise, normalisation
 
 DROPPED = 3  # the first levels of the decoder, which have dropout
 FEWEST = 2  # levels
@@ -46,8 +40,8 @@ class Generator(nn.Module):
         super().__init__()
         channels, height, breadth = sides(image_shape)
         levels = _levels(height, breadth)
-        if norm not in TRANSLATOR_NORMS:
-            raise ValueError(f"no norm {norm!r}; choose from {', '.join(TRANSLATOR_NORMS)}")
+        if norm not in NORMS:
+            raise ValueError(f"no norm {norm!r}; choose from {', '.join(NORMS)}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout} should be from 0 up and below 1")
         maps, bias = [min(width << level, 8 * width) for level in range(levels)], norm != "batch"
@@ -55,16 +49,14 @@ class Generator(nn.Module):
         self.down = nn.ModuleList([halving(source_channels or channels, maps[0], bias, antialias)])
         for level in range(1, levels):
             layers = [nn.LeakyReLU(0.2), halving(maps[level - 1], maps[level], bias, antialias)]
-            self.down.append(
-                nn.Sequential(*layers, *(translator_norm(norm, maps[level]) if level < levels - 1 else []))
-            )
+            self.down.append(nn.Sequential(*layers, *(normalisation(norm, maps[level]) if level < levels - 1 else [])))
         self.up = nn.ModuleList()
         for place, level in enumerate(range(levels - 1, 0, -1)):
             layers = [nn.ReLU(), doubling(maps[level] * (1 + (place > 0)), maps[level - 1], bias, upsampling)]
-            layers += [*translator_norm(norm, maps[level - 1]), *([nn.Dropout(dropout)] if place < DROPPED else [])]
+            layers += [*normalisation(norm, maps[level - 1]), *([nn.Dropout(dropout)] if place < DROPPED else [])]
             self.up.append(nn.Sequential(*layers))
         self.up.append(nn.Sequential(nn.ReLU(), doubling(2 * maps[0], channels, True, upsampling), nn.Tanh()))
-        self.apply(initialise_translator)
+        self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         x, skips = images, []

@@ -52,15 +52,9 @@ class Batches:
     """
 
     def __init__(
-        self,
-        dataset: Dataset | Points | Domains,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        labelled: bool = False,
-        accumulate: int = 1,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+        self, dataset: Dataset | Points | Domains, batch_size: int, seed: int, device: torch.device,
+        labelled: bool = False, accumulate: int = 1, dtype: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
         if labelled and dataset.labels is None:
             raise ValueError("conditional training needs a dataset with labels")
         self.batch_size, self.accumulate = batch_size, accumulate
@@ -80,10 +74,7 @@ class Batches:
         self._sampler.position = position
 
     def __next__(self) -> Batch:
-        indices = self._sampler.draw(self.batch_size)
-        # The data may be drawn from with random numbers, jitter for one: every process draws those of all examples.
+        indices = processes.share(self._sampler.draw(self.batch_size))
         real = self._dataset.network_input(devices.gather(self._examples, indices, self._device)).to(self._dtype)
         labels = None if self._labels is None else devices.gather(self._labels, indices, self._device)
-        number = self._sampler.position // self.batch_size
-        mine = None if labels is None else processes.share(labels)
-        return Batch(processes.share(real), mine, number, parts=self.accumulate)
+        return Batch(real, labels, self._sampler.position // self.batch_size, parts=self.accumulate)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli import processes
+from gan_cli.errors import UserError
 
 MOST = 10_000  # images
 
@@ -15,7 +16,7 @@ class Pool(nn.Module):
 
     CycleGAN's form (Zhu et al. 2017, arXiv 1703.10593, section 4): the pool is filled first. Then, with probability
     1/2, an image takes the place of one in the pool, and the old one is shown; else the image itself is shown. A
-    ``size`` of 0 means no pool. ValueError for more than :data:`MOST`. All processes of a run hold the same pool.
+    ``size`` of 0 means no pool. ValueError for more than :data:`MOST`.
     """
 
     images: Tensor
@@ -30,14 +31,18 @@ class Pool(nn.Module):
 
     @torch.no_grad()
     def forward(self, fakes: Tensor) -> Tensor:
-        """What the discriminator is shown in place of ``fakes`` ``[N, C, H, W]``, the same shape."""
+        """What the discriminator is shown in place of ``fakes`` ``[N, C, H, W]``, the same shape.
+
+        UserError if this process computes several parts of the minibatch in turn.
+        """
         if not len(self.images):
             return fakes
-        processes.need_whole()  # images go through the pool in the order of the minibatch
-        chances, places = torch.rand(len(fakes)), torch.rand(len(fakes))
-        drawn = (processes.whole(chances).tolist(), processes.whole(places).tolist())
-        shown = [self._exchanged(*one) for one in zip(processes.whole(fakes), *drawn, strict=True)]
-        return torch.stack(shown[processes.rank() :: processes.count()])
+        if processes.parts() > processes.count():
+            raise UserError("the pool needs the whole minibatch at once: use accumulate=1, or game.pool=0")
+        # All processes hold the same pool: they show it the whole minibatch, and keep their own part of what it shows.
+        draws = processes.whole(torch.rand(len(fakes), 2)).tolist()
+        shown = [self._exchanged(fake, *draw) for fake, draw in zip(processes.whole(fakes), draws, strict=True)]
+        return processes.share(torch.stack(shown))
 
     def _exchanged(self, fake: Tensor, chance: float, share: float) -> Tensor:
         """What is shown for one image, given two numbers from U(0, 1)."""

@@ -68,7 +68,7 @@ class Translation(Game):
             return list(full(self._forward[name](torch.cat(images))).split([len(some) for some in images]))
 
     def told_apart(self, batch: Batch, name: str, real: Tensor, fake: Tensor, suffix: str = "") -> dict[str, Term]:
-        """The terms of the discriminator ``name`` on ``real`` and ``fake``: its loss, and its outputs for the record."""
+        """The discriminator's terms on ``real`` and ``fake`` images: its loss, and its outputs for the record."""
         real_logits, fake_logits = (patches(logits) for logits in self.apply_to(name, real, fake))
         self._real_logits[name, batch.part] = real_logits.detach()
         terms = {f"loss_d{suffix}": _mean(self._loss(real_logits.flatten(), fake_logits.flatten())[0], real)}
