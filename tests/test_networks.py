@@ -11,7 +11,7 @@ from helpers import save_modules
 from torch import nn
 
 from gan_cli import penalties
-from gan_cli.networks import conv, cs231n, dcgan, layers, maxout, mlp, resnet
+from gan_cli.networks import conv, cs231n, dcgan, layers, maxout, mlp, r3gan, resnet, stylegan2, toy
 from gan_cli.noise import sample_noise
 from gan_cli.rundir import checkpoint
 from gan_cli.training.state import load_module
@@ -242,6 +242,34 @@ def test_penalties_have_gradients_and_images_are_judged_alone(discriminator):
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in weights)
     discriminator.eval()  # no power iteration between the two
     torch.testing.assert_close(discriminator(images)[:1], discriminator(images[:1]), rtol=1e-4, atol=1e-5)
+
+
+INDEPENDENT = {
+    "conv": (True, lambda: conv.Discriminator((1, 16, 16), width=4)),
+    "cs231n": (True, lambda: cs231n.Discriminator((1, 28, 28))),
+    "cs231n_dc": (True, lambda: cs231n.ConvDiscriminator((1, 28, 28))),
+    "dcgan": (False, lambda: dcgan.Discriminator((1, 16, 16), width=4)),
+    "dcgan, layer": (True, lambda: dcgan.Discriminator((1, 16, 16), width=4, norm="layer")),
+    "dcgan, spectral": (False, lambda: dcgan.Discriminator((1, 16, 16), width=4, norm="spectral")),
+    "maxout": (True, lambda: maxout.Discriminator((1, 16, 16)).eval()),  # dropout draws for each image
+    "mlp": (True, lambda: mlp.Discriminator((1, 16, 16))),
+    "r3gan": (True, lambda: r3gan.Discriminator((1, 16, 16), width=8, max_width=8, group_width=4)),
+    "resnet": (True, lambda: resnet.Discriminator((1, 16, 16), width=8, norm="none")),
+    "stylegan2": (False, lambda: stylegan2.Discriminator((1, 16, 16), width=4)),
+    "toy": (True, lambda: toy.Discriminator((2,))),
+    "toy, batch_mean": (False, lambda: toy.Discriminator((2,), batch_mean=True)),
+}
+
+
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_independent_says_whether_a_pass_may_be_split(name):
+    independent, make = INDEPENDENT[name]
+    torch.manual_seed(0)
+    discriminator = make()
+    assert getattr(discriminator, "independent", False) == independent
+    x = torch.randn(8, 2) if name.startswith("toy") else _images(discriminator, 8)
+    whole, parts = discriminator(x), torch.cat([discriminator(x[:4]), discriminator(x[4:])])
+    assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-5) == independent
 
 
 def test_bf16_runs_and_a_frozen_discriminator_gives_its_input_a_gradient(discriminator):

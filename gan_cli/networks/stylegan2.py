@@ -19,12 +19,12 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, linear
+from torch.nn.functional import linear
 
 from gan_cli import processes
 from gan_cli.errors import UserError
 from gan_cli.networks.convolution import Geometry, convolve
-from gan_cli.networks.layers import downsample, pyramid, upsample
+from gan_cli.networks.layers import downsample, leaky_relu, pyramid, upsample
 
 EPSILON = 1e-8
 GROUP = 4  # images per group of minibatch_std, at least
@@ -33,7 +33,7 @@ MAPPING_RATE = 0.01  # learning rate of the mapping network's layers, relative t
 
 def activate(x: Tensor) -> Tensor:
     """LeakyReLU(0.2) times sqrt 2. The factor keeps the variance approximately."""
-    return leaky_relu(x, 0.2) * math.sqrt(2)
+    return leaky_relu(x) * math.sqrt(2)
 
 
 def normalise(z: Tensor) -> Tensor:

@@ -132,10 +132,16 @@ class Adversarial(Game):
             return _full(self._forward[0](z.to(self._compute.dtype), *batch.given))
 
     def judge(self, batch: Batch, *images: Tensor, penalised: bool = False) -> list[Tensor]:
-        """D's logits on each set of ``images`` after augmentation, each float32 ``[N]``; ``penalised`` as a penalty."""
+        """D's logits on each set of ``images`` after augmentation, float32 ``[N]``: in one pass if D is independent.
+
+        ``penalised`` means the pass of an update with a penalty.
+        """
         views = [self._seen(some) for some in images]
         compute, network = (self._penalised, self.discriminator) if penalised else (self._compute, self._forward[1])
         with compute.autocast():  # one context for all sets: the weights are cast once
+            if len(views) > 1 and getattr(self.discriminator, "independent", False):
+                given = (labels.repeat(len(views)) for labels in batch.given)
+                return list(_full(network(torch.cat(views), *given)).chunk(len(views)))
             return [_full(network(view, *batch.given)) for view in views]
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
