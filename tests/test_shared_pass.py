@@ -104,7 +104,7 @@ class _Counted(torch.nn.Module):
         return (images.square().mean(dim=(2, 3)) * self.weight).sum(dim=1)
 
 
-def test_an_independent_discriminator_judges_real_and_fake_in_one_pass():
+def test_a_discriminator_with_a_group_judges_real_and_fake_in_one_pass():
     game = _game("conv", penalties.r1)
     sizes = []
     game.discriminator.register_forward_pre_hook(lambda _, arguments: sizes.append([len(a) for a in arguments]))

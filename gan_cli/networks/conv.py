@@ -53,7 +53,7 @@ class Discriminator(nn.Module):
     ``labels``.
     """
 
-    independent = True
+    group = 1
 
     def __init__(self, image_shape: Sequence[int], width: int = 16, classes: int = 0) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ class Generator(nn.Sequential):
 class Discriminator(nn.Sequential):
     """Images ``[N, 1, 28, 28]`` -> 256 -> 256, LeakyReLU(0.01) -> logits ``[N]``: 267,009 parameters."""
 
-    independent = True
+    group = 1
 
     def __init__(self, image_shape: Sequence[int]) -> None:
         _check(image_shape)
@@ -102,7 +102,7 @@ class ConvDiscriminator(nn.Sequential):
     LeakyReLU(0.01), max pooling, no padding.
     """
 
-    independent = True
+    group = 1
 
     def __init__(self, image_shape: Sequence[int]) -> None:
         _check(image_shape)

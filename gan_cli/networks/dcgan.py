@@ -19,7 +19,7 @@ from gan_cli.networks.layers import (
     divisible_sides,
     halvings,
     head,
-    keeps_apart,
+    mixing_group,
     normalisation,
 )
 
@@ -93,7 +93,7 @@ class Discriminator(LabelledSequential):
             maps *= 2
         score = Conv2d(maps, 1, (height, breadth), bias=bias)
         super().__init__(*layers, head(score, maps * height * breadth, classes))
-        self.independent = keeps_apart(norm)
+        self.group = mixing_group(norm)
         self.apply(_initialise)
         if norm == "spectral":
             constrain(self)

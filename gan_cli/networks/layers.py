@@ -161,9 +161,9 @@ def check_norm(norm: str) -> None:
         raise ValueError(f"no norm {norm!r}; choose from {', '.join(NORMS)}")
 
 
-def keeps_apart(norm: str) -> bool:
-    """Whether the images of a pass may be split over passes: ``batch`` mixes them, ``spectral`` counts the passes."""
-    return norm not in ("batch", "spectral")
+def mixing_group(norm: str) -> int | None:
+    """A discriminator's ``group`` by its ``norm``: ``batch`` mixes all images of a pass, ``spectral`` counts passes."""
+    return None if norm in ("batch", "spectral") else 1
 
 
 def normalisation(norm: str, maps: int) -> list[nn.Module]:

@@ -129,7 +129,7 @@ class Discriminator(nn.Module):
     The last stage has a shorter side of 4 to 7. Each of its feature maps is weighted by a learned map and summed.
     """
 
-    independent = True
+    group = 1
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from gan_cli.networks.layers import (
     divisible_sides,
     halvings,
     head,
-    keeps_apart,
+    mixing_group,
     normalisation,
 )
 
@@ -175,7 +175,7 @@ class Discriminator(LabelledSequential):
                 layers.append(SelfAttention2d(maps[block]))
         pooled = _Pooled(summed=norm == "spectral")
         super().__init__(*layers, pooled, head(_linear(maps[-1], 1), maps[-1], classes))
-        self.independent = keeps_apart(norm)
+        self.group = mixing_group(norm)
         if norm == "spectral":
             constrain(self)
 
