@@ -240,7 +240,7 @@ class Generator(nn.Module):
             return self._synthesise(w)
 
     def _synthesise(self, w: Tensor) -> Tensor:
-        stages: list[Stage] = [*self.stages]  # type: ignore[list-item]
+        stages: list[Stage] = [*self.stages]
         layers: list[StyledLayer] = [layer for stage in stages for layer in stage.layers]  # type: ignore[misc]
         modulated = [*(layer.conv for layer in layers), *(stage.to_image for stage in stages)]
         of = styles(modulated, w)
