@@ -11,7 +11,7 @@ from helpers import save_modules
 from torch import nn
 
 from gan_cli import penalties
-from gan_cli.networks import conv, cs231n, dcgan, layers, maxout, mlp, resnet
+from gan_cli.networks import conv, cs231n, dcgan, layers, maxout, mlp, r3gan, resnet, stylegan2, toy
 from gan_cli.noise import sample_noise
 from gan_cli.rundir import checkpoint
 from gan_cli.training.state import load_module
@@ -242,6 +242,35 @@ def test_penalties_have_gradients_and_images_are_judged_alone(discriminator):
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in weights)
     discriminator.eval()  # no power iteration between the two
     torch.testing.assert_close(discriminator(images)[:1], discriminator(images[:1]), rtol=1e-4, atol=1e-5)
+
+
+GROUPS = {
+    "conv": (1, lambda: conv.Discriminator((1, 16, 16), width=4)),
+    "cs231n": (1, lambda: cs231n.Discriminator((1, 28, 28))),
+    "cs231n_dc": (1, lambda: cs231n.ConvDiscriminator((1, 28, 28))),
+    "dcgan": (None, lambda: dcgan.Discriminator((1, 16, 16), width=4)),
+    "dcgan, layer": (1, lambda: dcgan.Discriminator((1, 16, 16), width=4, norm="layer")),
+    "dcgan, spectral": (None, lambda: dcgan.Discriminator((1, 16, 16), width=4, norm="spectral")),
+    "maxout": (1, lambda: maxout.Discriminator((1, 16, 16)).eval()),  # dropout draws for each image
+    "mlp": (1, lambda: mlp.Discriminator((1, 16, 16))),
+    "r3gan": (1, lambda: r3gan.Discriminator((1, 16, 16), width=8, max_width=8, group_width=4)),
+    "resnet": (1, lambda: resnet.Discriminator((1, 16, 16), width=8, norm="none")),
+    "stylegan2": (4, lambda: stylegan2.Discriminator((1, 16, 16), width=4)),
+    "toy": (1, lambda: toy.Discriminator((2,))),
+    "toy, batch_mean": (None, lambda: toy.Discriminator((2,), batch_mean=True)),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_logit_depends_on_the_images_of_its_group(name):
+    group, make = GROUPS[name]
+    torch.manual_seed(0)
+    discriminator = make()
+    assert getattr(discriminator, "group", None) == group
+    x = torch.randn(8, 2) if name.startswith("toy") else _images(discriminator, 8)
+    whole, places = discriminator(x), torch.arange(8).view(group or 1, -1)[:, 0]
+    alone = torch.allclose(whole[places], discriminator(x[places]), rtol=1e-4, atol=1e-5)
+    assert alone == bool(group) or "spectral" in name  # of which each pass is an iteration
 
 
 def test_bf16_runs_and_a_frozen_discriminator_gives_its_input_a_gradient(discriminator):

@@ -85,8 +85,10 @@ def test_the_gradients_of_loss_and_penalty_are_those_of_passes_apart(network, au
     monkeypatch.setattr(convolution, "convolve", plain)
     monkeypatch.setattr(stylegan2, "convolve", plain)
     monkeypatch.setattr(layers._Filtered, "apply", layers._filtered)
-    for gradient, expected in zip(found, _apart(game, batch, fake, [0.7 * share for share in shares]), strict=True):
-        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max()))
+    reference = _apart(game, batch, fake, [0.7 * share for share in shares])
+    scale = max(float(gradient.abs().max()) for gradient in reference)
+    for gradient, expected in zip(found, reference, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-12 * scale)
 
 
 class _Counted(torch.nn.Module):
@@ -100,6 +102,17 @@ class _Counted(torch.nn.Module):
     def forward(self, images):
         self.passes += 1
         return (images.square().mean(dim=(2, 3)) * self.weight).sum(dim=1)
+
+
+def test_a_discriminator_with_a_group_judges_real_and_fake_in_one_pass():
+    game = _game("conv", penalties.r1)
+    sizes = []
+    game.discriminator.register_forward_pre_hook(lambda _, arguments: sizes.append([len(a) for a in arguments]))
+    for number in (1, INTERVAL):
+        batch, fake = _batch(number)
+        game.discriminator_terms(batch, fake)
+        game.generator_terms(batch, fake)
+    assert sizes == [[8, 8], [4, 4]] * 2
 
 
 def _own(discriminator, real, fake):

@@ -34,14 +34,17 @@ def test_shapes_and_a_penaltys_gradient(shape, classes):
 @pytest.mark.parametrize("demodulate", [True, False])
 def test_modulation_is_that_of_each_images_weights(demodulate):
     """Equations 1 and 3 as they stand: weights of its own for each image, in one convolution of as many groups."""
-    layer = ModulatedConv2d(3, 5, 3, w_dim=4, demodulate=demodulate).double()
+    layer, bias = ModulatedConv2d(3, 5, 3, w_dim=4).double(), torch.randn(5, dtype=torch.float64)
     x, w = torch.randn(2, 3, 6, 7, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64)
     style = w @ layer.style.weight.T / math.sqrt(4) + 1
     weight = style[:, None, :, None, None] * layer.conv.weight / math.sqrt(3 * 9)
     if demodulate:
         weight = weight / (weight.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).sqrt()
     expected = conv2d(x.reshape(1, 6, 6, 7), weight.reshape(10, 3, 3, 3), padding=1, groups=2).view(2, 5, 6, 7)
-    torch.testing.assert_close(layer(x, w), expected, rtol=1e-10, atol=1e-10)
+    of = stylegan2.styles([layer], w)
+    found = layer(x, *of, *(stylegan2.factors([layer], of) if demodulate else [None]), bias)
+    expected = expected * (math.sqrt(2) if demodulate else 1) + bias[:, None, None]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_equalised_learning_rate():

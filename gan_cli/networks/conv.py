@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, HalvingConv2d
-from gan_cli.networks.layers import LabelledSequential, batch_norm, divisible_sides, head, labelled
+from gan_cli.networks.layers import LabelledSequential, LeakyReLU, batch_norm, divisible_sides, head, labelled
 
 
 class Generator(nn.Module):
@@ -53,18 +53,20 @@ class Discriminator(nn.Module):
     ``labels``.
     """
 
+    group = 1
+
     def __init__(self, image_shape: Sequence[int], width: int = 16, classes: int = 0) -> None:
         super().__init__()
         channels, height, breadth = divisible_sides(image_shape, "conv")
         self.layers = nn.Sequential(
             HalvingConv2d(channels, width),
-            nn.LeakyReLU(0.2),
+            LeakyReLU(0.2),
             HalvingConv2d(width, 2 * width),
-            nn.LeakyReLU(0.2),
+            LeakyReLU(0.2),
             HalvingConv2d(2 * width, 4 * width),
-            nn.LeakyReLU(0.2),
+            LeakyReLU(0.2),
             Conv2d(4 * width, 4 * width, 3, padding=1),
-            nn.LeakyReLU(0.2),
+            LeakyReLU(0.2),
         )
         features = 4 * width * (height // 8) * (breadth // 8)
         self.score = head(nn.Linear(features, 1), features, classes)

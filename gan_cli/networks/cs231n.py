@@ -51,6 +51,8 @@ class Generator(nn.Sequential):
 class Discriminator(nn.Sequential):
     """Images ``[N, 1, 28, 28]`` -> 256 -> 256, LeakyReLU(0.01) -> logits ``[N]``: 267,009 parameters."""
 
+    group = 1
+
     def __init__(self, image_shape: Sequence[int]) -> None:
         _check(image_shape)
         super().__init__(
@@ -99,6 +101,8 @@ class ConvDiscriminator(nn.Sequential):
 
     LeakyReLU(0.01), max pooling, no padding.
     """
+
+    group = 1
 
     def __init__(self, image_shape: Sequence[int]) -> None:
         _check(image_shape)

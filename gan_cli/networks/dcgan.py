@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, HalvingConv2d
 from gan_cli.networks.layers import (
     LabelledSequential,
+    LeakyReLU,
     batch_norm,
     check_norm,
     constrain,
     divisible_sides,
     halvings,
     head,
+    mixing_group,
     normalisation,
 )
 
@@ -79,18 +81,19 @@ class Discriminator(LabelledSequential):
         bias = norm in ("spectral", "none")  # the other norms remove the bias or have their own shift
         layers: list[nn.Module] = [
             HalvingConv2d(image_shape[0], width, bias=bias),
-            nn.LeakyReLU(0.2),
+            LeakyReLU(0.2),
         ]
         maps = width
         for _ in range(depth - 1):
             layers += [
                 HalvingConv2d(maps, maps * 2, bias=bias),
                 *normalisation(norm, maps * 2),
-                nn.LeakyReLU(0.2),
+                LeakyReLU(0.2),
             ]
             maps *= 2
         score = Conv2d(maps, 1, (height, breadth), bias=bias)
         super().__init__(*layers, head(score, maps * height * breadth, classes))
+        self.group = mixing_group(norm)
         self.apply(_initialise)
         if norm == "spectral":
             constrain(self)

@@ -66,6 +66,46 @@ def pyramid(image_shape: Sequence[int], name: str) -> list[tuple[int, int]]:
     return sizes
 
 
+def leaky_relu(x: Tensor, slope: float = 0.2) -> Tensor:
+    """LeakyReLU. torch's own second derivative adds maps of zeros to the gradients; this one adds nothing."""
+    plain = torch.compiler.is_compiling()
+    return nn.functional.leaky_relu(x, slope) if plain else _LeakyReLU.apply(x, slope)
+
+
+class LeakyReLU(nn.LeakyReLU):
+    """:func:`leaky_relu` as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return leaky_relu(x, self.negative_slope)
+
+
+class _LeakyReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: float) -> Tensor:
+        y = nn.functional.leaky_relu(x, slope)
+        ctx.save_for_backward(y)
+        ctx.slope = slope
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Sloped.apply(gradient, *ctx.saved_tensors, ctx.slope), None
+
+
+class _Sloped(torch.autograd.Function):
+    """``gradient`` times the slope of LeakyReLU at each place, which the sign of its output ``y`` tells."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, y: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(y)
+        ctx.slope = slope
+        return torch.ops.aten.leaky_relu_backward(gradient, y, slope, True)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _Sloped.apply(gradient, *ctx.saved_tensors, ctx.slope), None, None
+
+
 def upsample(x: Tensor) -> Tensor:
     """``[N, C, H, W]`` -> ``[N, C, 2 H, 2 W]``, bilinear: zeros between the pixels, then the filter [1, 3, 3, 1].
 
@@ -119,6 +159,11 @@ def check_norm(norm: str) -> None:
     """ValueError unless ``norm`` is one of NORMS."""
     if norm not in NORMS:
         raise ValueError(f"no norm {norm!r}; choose from {', '.join(NORMS)}")
+
+
+def mixing_group(norm: str) -> int | None:
+    """A discriminator's ``group`` by its ``norm``: ``batch`` mixes all images of a pass, ``spectral`` counts passes."""
+    return None if norm in ("batch", "spectral") else 1
 
 
 def normalisation(norm: str, maps: int) -> list[nn.Module]:

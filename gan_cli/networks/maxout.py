@@ -66,6 +66,8 @@ class Discriminator(nn.Module):
     Dropout keeps 0.8 of the pixels and 0.5 of the units. As in the paper, it is also active in the generator's step.
     """
 
+    group = 1
+
     def __init__(self, image_shape: Sequence[int], width: int = 240, pieces: int = 5) -> None:
         super().__init__()
         self.layers = nn.Sequential(

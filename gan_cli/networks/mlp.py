@@ -43,6 +43,8 @@ class Generator(nn.Sequential):
 class Discriminator(nn.Sequential):
     """Images ``[N, C, H, W]`` -> 512 -> 256 -> logits ``[N]``, LeakyReLU(0.2) between; with ``classes``, labels too."""
 
+    group = 1
+
     def __init__(self, image_shape: Sequence[int], widths: Sequence[int] = (512, 256), classes: int = 0) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, width in zip((prod(image_shape) + classes, *widths[:-1]), widths, strict=True):

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_cli.networks.convolution import Conv2d
-from gan_cli.networks.layers import downsample, pyramid, upsample
+from gan_cli.networks.layers import LeakyReLU, downsample, pyramid, upsample
 
 SLOPE = 0.2
 GAIN = nn.init.calculate_gain("leaky_relu", SLOPE)  # sqrt(2 / (1 + 0.2^2)): keeps the variance through LeakyReLU
@@ -60,9 +60,9 @@ class Block(nn.Module):
         gain = GAIN * depth**-0.25
         self.layers = nn.Sequential(
             _pointwise(width, inner, gain, bias=True),
-            nn.LeakyReLU(SLOPE),
+            LeakyReLU(SLOPE),
             _initialised(Conv2d(inner, inner, 3, padding=1, groups=inner // group_width), gain),
-            nn.LeakyReLU(SLOPE),
+            LeakyReLU(SLOPE),
             _pointwise(inner, width, gain=0.0),
         )
 
@@ -128,6 +128,8 @@ class Discriminator(nn.Module):
 
     The last stage has a shorter side of 4 to 7. Each of its feature maps is weighted by a learned map and summed.
     """
+
+    group = 1
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from gan_cli.networks.layers import (
     divisible_sides,
     halvings,
     head,
+    mixing_group,
     normalisation,
 )
 
@@ -174,6 +175,7 @@ class Discriminator(LabelledSequential):
                 layers.append(SelfAttention2d(maps[block]))
         pooled = _Pooled(summed=norm == "spectral")
         super().__init__(*layers, pooled, head(_linear(maps[-1], 1), maps[-1], classes))
+        self.group = mixing_group(norm)
         if norm == "spectral":
             constrain(self)
 

@@ -14,26 +14,24 @@ label's embedding beside z. The discriminator's logit is the scaled product of i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, linear
+from torch.nn.functional import linear
 
 from gan_cli import processes
 from gan_cli.errors import UserError
 from gan_cli.networks.convolution import Geometry, convolve
-from gan_cli.networks.layers import downsample, pyramid, upsample
+from gan_cli.networks.layers import downsample, leaky_relu, pyramid, upsample
 
 EPSILON = 1e-8
+SQRT2 = math.sqrt(2)
 GROUP = 4  # images per group of minibatch_std, at least
 MAPPING_RATE = 0.01  # learning rate of the mapping network's layers, relative to that of the other layers
-
-
-def activate(x: Tensor) -> Tensor:
-    """LeakyReLU(0.2) times sqrt 2. The factor keeps the variance approximately."""
-    return leaky_relu(x, 0.2) * math.sqrt(2)
 
 
 def normalise(z: Tensor) -> Tensor:
@@ -41,59 +39,128 @@ def normalise(z: Tensor) -> Tensor:
     return z * (z.square().mean(dim=1, keepdim=True) + EPSILON).rsqrt()
 
 
-class Linear(nn.Module):
-    """A linear layer with equalised learning rate. ``rate`` is its learning rate relative to that of other layers."""
+class Equalised(nn.Module):
+    """A layer with equalised learning rate: each of its parameters acts times a constant, the parameter's gain.
 
-    def __init__(self, fan_in: int, fan_out: int, rate: float = 1.0, bias: float = 0.0) -> None:
+    The activations of this network are LeakyReLU(0.2) times sqrt 2, a factor that keeps the variance approximately. The
+    gains of the layer before an activation include this factor.
+    """
+
+    def __init__(self, **gains: float) -> None:
         super().__init__()
-        self.rate, self.scale = rate, rate / math.sqrt(fan_in)
+        self.gains = gains
+        self.prepared: Mapping[str, Tensor] = {}  # filled by at_once
+
+    def effective(self, name: str) -> Tensor:
+        """The parameter ``name``, times its gain."""
+        return self.prepared[name] if self.prepared else self.get_parameter(name) * self.gains[name]
+
+
+@contextmanager
+def at_once(network: nn.Module) -> Iterator[None]:
+    """Within this context the layers of ``network`` have their effective parameters from one product of them all.
+
+    Under autocast the products are in its type. A layer outside of this context computes its own.
+    """
+    layers = [module for module in network.modules() if isinstance(module, Equalised)]
+    names = [(layer, name) for layer in layers for name in layer.gains]
+    parameters = [layer.get_parameter(name) for layer, name in names]
+    kind = parameters[0].device.type
+    plain = kind == "meta" or not torch.is_autocast_enabled(kind)
+    dtype = parameters[0].dtype if plain else torch.get_autocast_dtype(kind)
+    if not torch.compiler.is_compiling():
+        products = _Products.apply([layer.gains[name] for layer, name in names], dtype, *parameters)
+        for layer in layers:
+            layer.prepared = {name: product for (of, name), product in zip(names, products, strict=True) if of is layer}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.prepared = {}
+
+
+class _Products(torch.autograd.Function):
+    """``tensors`` times ``gains``, one by one, in the type ``dtype``."""
+
+    @staticmethod
+    def forward(ctx: Any, gains: Sequence[float], dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.gains, ctx.dtype = gains, tensors[0].dtype
+        products = torch._foreach_mul(tensors, gains)
+        if dtype == ctx.dtype:
+            return tuple(products)
+        cast = [torch.empty_like(product, dtype=dtype) for product in products]
+        torch._foreach_copy_(cast, products)
+        return tuple(cast)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        return None, None, *_Products.apply(ctx.gains, ctx.dtype, *gradients)
+
+
+class Linear(Equalised):
+    """A linear layer. ``rate`` is its learning rate relative to that of other layers."""
+
+    def __init__(self, fan_in: int, fan_out: int, rate: float = 1.0, bias: float = 0.0, gain: float = 1.0) -> None:
+        super().__init__(weight=gain * rate / math.sqrt(fan_in), bias=gain * rate)
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in) / rate)
         self.bias = nn.Parameter(torch.full((fan_out,), bias / rate))
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight * self.scale, self.bias * self.rate)
+        return linear(x, self.effective("weight"), self.effective("bias"))
 
 
-class Conv2d(nn.Module):
-    """A convolution with equalised learning rate. It keeps the size; with ``stride=2`` it halves the size."""
+class Conv2d(Equalised):
+    """A convolution that keeps the size."""
 
-    def __init__(self, fan_in: int, fan_out: int, kernel: int, stride: int = 1, bias: bool = True) -> None:
-        super().__init__()
-        self.scale = 1 / math.sqrt(fan_in * kernel**2)
-        self.geometry = Geometry(stride, kernel // 2)
+    def __init__(self, fan_in: int, fan_out: int, kernel: int, bias: bool = True, gain: float = 1.0) -> None:
+        super().__init__(weight=gain / math.sqrt(fan_in * kernel**2), **({"bias": gain} if bias else {}))
+        self.geometry = Geometry(padding=kernel // 2)
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return convolve(x, self.weight * self.scale, self.bias, self.geometry)
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        bias = self.effective("bias") if "bias" in self.gains else bias
+        return convolve(x, self.effective("weight"), bias, self.geometry)
 
 
 class ModulatedConv2d(nn.Module):
     """A convolution whose weights each image's style s scales: ``w'_ijk = s_i w_ijk`` (equation 1), and demodulates:
     ``w''_ijk = w'_ijk / sqrt(sum_ik w'_ijk^2)`` (equation 3).
 
-    One convolution of all images computes the same: s scales the input maps, and 1 / sqrt(...) scales the output maps
-    (appendix B).
+    One convolution of all images computes the same: s scales the input maps, and the ``factor`` 1 / sqrt(...) scales
+    the output maps (appendix B). :func:`styles` and :func:`factors` compute both, for all layers of a network.
     """
 
-    def __init__(self, fan_in: int, fan_out: int, kernel: int, w_dim: int, demodulate: bool = True) -> None:
+    def __init__(self, fan_in: int, fan_out: int, kernel: int, w_dim: int) -> None:
         super().__init__()
-        self.demodulate = demodulate
         self.style = Linear(w_dim, fan_in, bias=1.0)
         self.conv = Conv2d(fan_in, fan_out, kernel, bias=False)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        style = self.style(w)
-        y = self.conv(x * style[:, :, None, None])
-        if not self.demodulate:
-            return y
-        squares = (self.conv.weight * self.conv.scale).square().sum(dim=(2, 3))
-        factor = (linear(style.square(), squares) + EPSILON).rsqrt()
-        return y * factor[:, :, None, None]
+    def forward(self, x: Tensor, style: Tensor, factor: Tensor | None, bias: Tensor) -> Tensor:
+        x = x * style[:, :, None, None]
+        if factor is None:
+            return self.conv(x, bias)
+        y = self.conv(x)
+        return torch.addcmul(bias.to(y.dtype)[:, None, None], y, factor[:, :, None, None].to(y.dtype))
 
 
-class StyledLayer(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, activation: ``[N, fan_in, H, W]`` and w -> ``[N, fan_out, H, W]``.
+def styles(layers: Sequence[ModulatedConv2d], w: Tensor) -> tuple[Tensor, ...]:
+    """The style of each of ``layers`` for w ``[N, w_dim]``, ``[N, fan_in]`` each: one linear layer for all of them."""
+    weight, bias = (torch.cat([layer.style.effective(name) for layer in layers]) for name in ("weight", "bias"))
+    return linear(w, weight, bias).split([len(layer.style.bias) for layer in layers], dim=1)
+
+
+def factors(layers: Sequence[ModulatedConv2d], of: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The demodulation of each of ``layers`` with the styles ``of``, ``[N, fan_out]`` each, times sqrt 2."""
+    squared = torch.cat(tuple(of), dim=1).square().split([style.shape[1] for style in of], dim=1)
+    sums = (layer.conv.effective("weight").square().sum(dim=(2, 3)) for layer in layers)
+    squares = torch.cat([linear(style, total) for style, total in zip(squared, sums, strict=True)], dim=1)
+    together = (squares.to(torch.promote_types(squares.dtype, torch.float32)) + EPSILON).rsqrt() * SQRT2
+    return together.split([len(layer.conv.weight) for layer in layers], dim=1)
+
+
+class StyledLayer(Equalised):
+    """Modulated 3x3 convolution, noise, bias, activation: ``[N, fan_in, H, W]`` -> ``[N, fan_out, H, W]``.
 
     The noise is one number per pixel, times a learned strength that starts at 0. In training mode the noise is drawn
     anew. In eval mode it is a fixed map, saved with the weights, so that an image is a function of its latent.
@@ -102,34 +169,33 @@ class StyledLayer(nn.Module):
     noise: Tensor
 
     def __init__(self, fan_in: int, fan_out: int, size: tuple[int, int], w_dim: int) -> None:
-        super().__init__()
+        super().__init__(strength=SQRT2, bias=SQRT2)
         self.conv = ModulatedConv2d(fan_in, fan_out, 3, w_dim)
         self.strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(fan_out))
         self.register_buffer("noise", torch.randn(size))
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        y = self.conv(x, w)
-        noise = torch.randn(len(y), 1, *y.shape[2:], device=y.device) if self.training else self.noise
-        noise = noise.to(self.strength.dtype)
-        return activate(y + (noise * self.strength).to(y.dtype) + self.bias[:, None, None].to(y.dtype))
+    def forward(self, x: Tensor, style: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
+        y = self.conv(x, style, factor, self.effective("bias"))
+        return leaky_relu(torch.addcmul(y, noise.to(y.dtype), self.effective("strength").to(y.dtype)))
 
 
-class Stage(nn.Module):
+class Stage(Equalised):
     """The layers of one size; ``maps`` are the numbers of maps before, between and after them. Returns the last maps
     and their contribution to the image, by a modulated 1x1 convolution.
     """
 
     def __init__(self, maps: Sequence[int], channels: int, size: tuple[int, int], w_dim: int) -> None:
-        super().__init__()
+        super().__init__(bias=1.0)
         self.layers = nn.ModuleList(StyledLayer(a, b, size, w_dim) for a, b in pairwise(maps))
-        self.to_image = ModulatedConv2d(maps[-1], channels, 1, w_dim, demodulate=False)
+        self.to_image = ModulatedConv2d(maps[-1], channels, 1, w_dim)
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Iterator[tuple[Tensor, ...]], style: Tensor) -> tuple[Tensor, Tensor]:
+        """``given`` yields style, factor and noise of each layer; ``style`` is that of the 1x1 convolution."""
         for layer in self.layers:
-            x = layer(x, w)
-        return x, self.to_image(x, w) + self.bias[:, None, None]
+            x = layer(x, *next(given))
+        return x, self.to_image(x, style, None, self.effective("bias"))
 
 
 class Generator(nn.Module):
@@ -157,7 +223,7 @@ class Generator(nn.Module):
         widths = [min(width << halvings, max_width) for halvings in range(len(sizes))]
         self.embed = nn.Embedding(classes, z_dim) if classes else None
         fans = [z_dim * (1 + bool(classes))] + [z_dim] * (mapping_layers - 1)
-        self.mapping = nn.ModuleList(Linear(fan_in, z_dim, MAPPING_RATE) for fan_in in fans)
+        self.mapping = nn.ModuleList(Linear(fan_in, z_dim, MAPPING_RATE, gain=SQRT2) for fan_in in fans)
         self.constant = nn.Parameter(torch.randn(widths[-1], *sizes[-1]))
         maps = [widths[-1:] * 2, *([a, b, b] for a, b in pairwise(reversed(widths)))]
         self.stages = nn.ModuleList(
@@ -165,16 +231,36 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        w = normalise(z)
-        if self.embed is not None:
-            w = torch.cat([w, normalise(self.embed(labels))], dim=1)
-        for layer in self.mapping:
-            w = activate(layer(w))
-        x, image = self.stages[0](self.constant.expand(len(z), -1, -1, -1), w)
-        for stage in self.stages[1:]:
-            x, more = stage(upsample(x), w)
+        with at_once(self):
+            w = normalise(z)
+            if self.embed is not None:
+                w = torch.cat([w, normalise(self.embed(labels))], dim=1)
+            for layer in self.mapping:
+                w = leaky_relu(layer(w))
+            return self._synthesise(w)
+
+    def _synthesise(self, w: Tensor) -> Tensor:
+        stages: list[Stage] = [*self.stages]
+        layers: list[StyledLayer] = [layer for stage in stages for layer in stage.layers]  # type: ignore[misc]
+        modulated = [*(layer.conv for layer in layers), *(stage.to_image for stage in stages)]
+        of = styles(modulated, w)
+        given = zip(
+            of, factors(modulated[: len(layers)], of[: len(layers)]), self._noises(layers, len(w)), strict=False
+        )
+        x, image = stages[0](self.constant.expand(len(w), -1, -1, -1), given, of[len(layers)])
+        for stage, style in zip(stages[1:], of[len(layers) + 1 :], strict=True):
+            x, more = stage(upsample(x), given, style)
             image = upsample(image) + more
         return image
+
+    def _noises(self, layers: Sequence[StyledLayer], n: int) -> Sequence[Tensor]:
+        """The noise of each of ``layers``: in training mode ``[n, 1, H, W]``, drawn for all of them at once."""
+        maps = [layer.noise for layer in layers]
+        if not self.training:
+            return maps
+        drawn = torch.randn(n, sum(map(torch.numel, maps)), dtype=maps[0].dtype, device=maps[0].device)
+        parts = drawn.split([fixed.numel() for fixed in maps], dim=1)
+        return [part.view(n, 1, *fixed.shape) for part, fixed in zip(parts, maps, strict=True)]
 
 
 def minibatch_std(x: Tensor) -> Tensor:
@@ -201,41 +287,47 @@ def _group_size(n: int) -> int:
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, the second at half the size, plus a 1x1 shortcut; the sum / sqrt 2 (figure 7c)."""
+    """Two 3x3 convolutions, the second at half the size, plus a 1x1 shortcut; the sum / sqrt 2 (figure 7c).
+
+    Dividing the sum by sqrt 2 cancels the factor of the second activation.
+    """
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
-        self.first = Conv2d(fan_in, fan_in, 3)
+        self.first = Conv2d(fan_in, fan_in, 3, gain=SQRT2)
         self.second = Conv2d(fan_in, fan_out, 3)
-        self.past = Conv2d(fan_in, fan_out, 1, bias=False)
+        self.past = Conv2d(fan_in, fan_out, 1, bias=False, gain=1 / SQRT2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = activate(self.second(downsample(activate(self.first(x)))))
-        return (y + self.past(downsample(x))) / math.sqrt(2)
+        y = leaky_relu(self.second(downsample(leaky_relu(self.first(x)))))
+        return y + self.past(downsample(x))
 
 
 class Discriminator(nn.Module):
     """Images ``[N, C, H, W]`` -> logits ``[N]``: residual blocks down to a shorter side of 4 to 7, minibatch_std.
 
-    minibatch_std sees the whole batch, so a logit also depends on the other images of the batch.
+    minibatch_std compares the images of a group, so a logit also depends on the other images of the group.
     """
+
+    group = GROUP
 
     def __init__(self, image_shape: Sequence[int], width: int = 16, max_width: int = 128, classes: int = 0) -> None:
         super().__init__()
         sizes = pyramid(image_shape, "stylegan2")
         widths = [min(width << halvings, max_width) for halvings in range(len(sizes))]
         maps = widths[-1]
-        self.from_image = Conv2d(image_shape[0], widths[0], 1)
+        self.from_image = Conv2d(image_shape[0], widths[0], 1, gain=SQRT2)
         self.blocks = nn.Sequential(*[Block(a, b) for a, b in pairwise(widths)])
-        self.conv = Conv2d(maps + 1, maps, 3)
-        self.hidden = Linear(maps * math.prod(sizes[-1]), maps)
+        self.conv = Conv2d(maps + 1, maps, 3, gain=SQRT2)
+        self.hidden = Linear(maps * math.prod(sizes[-1]), maps, gain=SQRT2)
         self.embed = nn.Embedding(classes, maps) if classes else None
         self.score = Linear(maps, maps if classes else 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        x = self.blocks(activate(self.from_image(images)))
-        x = activate(self.conv(minibatch_std(x)))
-        features = self.score(activate(self.hidden(x.flatten(1))))
+        with at_once(self):
+            x = self.blocks(leaky_relu(self.from_image(images)))
+            x = leaky_relu(self.conv(minibatch_std(x)))
+            features = self.score(leaky_relu(self.hidden(x.flatten(1))))
         if self.embed is None:
             return features.squeeze(1)
         return (features * normalise(self.embed(labels))).sum(dim=1) / math.sqrt(features.shape[1])

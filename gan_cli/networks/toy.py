@@ -105,7 +105,7 @@ class Discriminator(_Scaled):
         data_std: Tensor | None = None,
     ) -> None:
         super().__init__(image_shape, data_mean, data_std)
-        self.batch_mean = batch_mean
+        self.batch_mean, self.group = batch_mean, None if batch_mean else 1
         self.waves = _Waves(prod(image_shape), waves, frequency)
         self.layers = _layers(self.waves.width * (1 + batch_mean), widths, 1)
 

@@ -132,11 +132,23 @@ class Adversarial(Game):
             return full(self._forward[0](z.to(self._compute.dtype), *batch.given))
 
     def judge(self, batch: Batch, *images: Tensor, penalised: bool = False) -> list[Tensor]:
-        """D's logits on each set of ``images`` after augmentation, each float32 ``[N]``; ``penalised`` as a penalty."""
+        """D's logits on each set of ``images`` after augmentation, float32 ``[N]``: in one pass if D has a ``group``.
+
+        ``penalised`` means the pass of an update with a penalty.
+        """
         views = [self._seen(some) for some in images]
         compute, network = (self._penalised, self.discriminator) if penalised else (self._compute, self._forward[1])
+        n, sets = len(batch.real), len(views)
+        group = getattr(self.discriminator, "group", None)
         with compute.autocast():  # one context for all sets: the weights are cast once
-            return [full(network(view, *batch.given)) for view in views]
+            if not group or n % group or sets == 1:
+                return [full(network(view, *batch.given)) for view in views]
+            # Image by image, real beside fake, the groups stay as they are in passes of their own.
+            dim = 0 if group == 1 else 1
+            together, *given = (
+                torch.stack(each, dim).flatten(0, 1) for each in (views, *([x] * sets for x in batch.given))
+            )
+            return list(full(network(together, *given)).unflatten(0, (sets, n) if dim == 0 else (n, sets)).unbind(dim))
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         due = self.penalty is not None and batch.number % self._interval == 0

@@ -50,8 +50,8 @@ class Watch:
         """Note the non-finite terms and weights of ``step``. Called at its end, after the updates of all sides."""
         # A norm overflows at weights of 1e19. No network recovers from such weights. Norms take a tenth of the time of
         # a check of each weight.
-        finite = [torch.stack(values).isfinite() for values in self._groups()]
-        self._first.clamp_(max=torch.where(torch.cat(finite), _NEVER, step))
+        finite = torch.cat([torch.stack(values) for values in self._groups()]).isfinite()
+        torch.where(finite, self._first, self._first.clamp(max=step), out=self._first)
 
     def _groups(self) -> list[list[Tensor]]:
         """The weights' norms and the terms' totals, in the order of the names. Each type has its own list."""
