@@ -2,10 +2,9 @@
 
 from torch import Tensor, nn
 
-from gan_cli.networks.convolution import DoublingConvTranspose2d, HalvingConv2d
+from gan_cli.networks.convolution import KERNEL, DoublingConvTranspose2d, HalvingConv2d
 from gan_cli.networks.layers import downsample
 
-KERNEL = 4  # of the resampling convolutions, by default
 NORMS = ("batch", "instance", "none")
 
 
