@@ -52,8 +52,8 @@ HYDRA_USERS = {
     "config.validation",
 }  # fmt: skip
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "commands.report", "config.explain", "config.hydra_fixes", "config.paths",
-    "config.schema",
+    "__init__", "__main__", "cli", "commands.report", "config.cluster", "config.explain", "config.hydra_fixes",
+    "config.paths", "config.schema",
     "config.selection", "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue",
     "metrics.mean_std",
     "rundir.layout", "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",

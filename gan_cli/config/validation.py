@@ -2,11 +2,12 @@
 
 import dataclasses
 import re
+import shutil
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
-from gan_cli.config.schema import COMMANDS, TrainConfig
+from gan_cli.config.schema import COMMANDS, Cluster, TrainConfig
 from gan_cli.config.selection import seeds
 from gan_cli.errors import UserError, did_you_mean
 
@@ -35,6 +36,22 @@ def check_resume(config: DictConfig) -> None:
         raise UserError("resume=auto needs the folder of the run: add run_dir=PATH")
     if config.freeze_d and config.init is None:
         raise UserError(f"freeze_d={config.freeze_d} keeps weights that init brings: add init=RUN, or leave it out")
+
+
+def check_cluster(config: DictConfig, sweep: bool) -> None:
+    """UserError for a ``cluster`` that can't act, as without -m. ``config`` holds Hydra's own part, too."""
+    choice, jobs = config.hydra.runtime.choices.get("cluster"), config.cluster.jobs
+    chosen = choice not in (None, "null")
+    if not sweep and (chosen or jobs is not None):
+        raise UserError("cluster is for the runs of a sweep: add -m, or leave cluster out")
+    if chosen != (jobs is not None):
+        raise UserError(
+            f"cluster={choice} needs cluster.jobs=N, the runs at a time" if chosen else
+            "cluster.jobs needs a cluster: add cluster=local, ray or slurm"
+        )  # fmt: skip
+    _validate(config.cluster, Cluster, "cluster.")
+    if config.hydra.launcher._target_.endswith(".SlurmLauncher") and shutil.which("srun") is None:
+        raise UserError("there is no Slurm on this machine: start the sweep where srun is, or take cluster=local")
 
 
 def checked(config: dict[str, Any], command: str) -> dict[str, Any]:
