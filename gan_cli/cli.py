@@ -24,7 +24,7 @@ from gan_cli import __version__
 from gan_cli.config import hydra_fixes, sweep
 from gan_cli.config.explain import explain
 from gan_cli.config.paths import absolute
-from gan_cli.config.validation import check_resume, validate
+from gan_cli.config.validation import check_cluster, check_resume, validate
 from gan_cli.config.words import below_home, whole
 from gan_cli.errors import TrainingDiverged, UserError, printable
 from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, remove_empty
@@ -109,6 +109,7 @@ class Callbacks(Callback):
         with one_line_errors(command):
             validate(config, command)
             if command == "train":
+                check_cluster(config, sweep=False)
                 refuse_overwriting(Path(config.hydra.run.dir), config.resume, sweep=False)
                 NEW[:] = missing(Path(config.hydra.run.dir).absolute())
 
@@ -120,9 +121,11 @@ class Callbacks(Callback):
             if command != "train":
                 raise UserError(f"gan-{command} has no -m; run it once for each")
             check_resume(config)
+            check_cluster(config, sweep=True)
             folder = Path(config.hydra.sweep.dir)
             refuse_overwriting(folder, config.resume, sweep=True)
             report.write_plan(folder, sweep.prepare(config, GlobalHydra.instance().config_loader()))
+            hydra_fixes.outlive_killed_runs(config.hydra.launcher._target_)
             Callbacks.begun = folder
 
 

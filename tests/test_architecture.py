@@ -55,9 +55,9 @@ HYDRA_USERS = {
     "config.targets", "config.validation",
 }  # fmt: skip
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "commands.report", "config.explain", "config.hydra_fixes", "config.paths",
-    "config.resolvers", "config.schema", "config.selection", "config.sweep", "config.validation", "config.words",
-    "errors", "files", "metrics.catalogue", "metrics.mean_std",
+    "__init__", "__main__", "cli", "commands.report", "config.cluster", "config.explain", "config.hydra_fixes",
+    "config.paths", "config.resolvers", "config.schema", "config.selection", "config.sweep", "config.validation",
+    "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
     "rundir.layout", "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}

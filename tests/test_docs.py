@@ -18,7 +18,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:python -m gan_cli |gan-)(train|sample|translate|eval|report)(?= )(.*)")
-PLUGINS = ("hydra/", "hydra.launcher.", "hydra.sweeper.")  # which may be missing here
+PLUGINS = ("hydra/", "hydra.launcher.", "hydra.sweeper.", "cluster")  # which may be missing here
 NOT_COMPOSED = ("--help", "--version")  # what Hydra, or gan-cli, answers by itself
 FILES = {
     name: text
@@ -147,7 +147,18 @@ def test_every_key_and_every_choice_stands_in_the_page_about_use():
     for node in schema.COMMANDS.values():
         for field in dataclasses.fields(node):
             assert field.name in words or f"{field.name}.half_life" in words, field.name
-    for group in ("dataset", "net", "loss", "penalty", "augment", "optimizer", "game", "sinks", "experiment"):
+    for group in (
+        "dataset",
+        "net",
+        "loss",
+        "penalty",
+        "augment",
+        "optimizer",
+        "game",
+        "sinks",
+        "cluster",
+        "experiment",
+    ):
         for path in (ROOT / "configs" / group).glob("*.yaml"):
             assert path.stem in words, f"{group}={path.stem}"
 

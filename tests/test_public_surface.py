@@ -20,6 +20,7 @@ def test_the_keys_of_the_commands():
             "augment",
             "optimizer",
             "sinks",
+            "cluster",
             "conditional",
             "k",
             "update",

@@ -1,20 +1,32 @@
 """Sweeps: their folders, their table, combinations that fail, grids that grow, what was killed."""
 
+import contextlib
 import importlib
 import json
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import Process
+from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.config_store import ConfigNode, ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
 
 from gan_cli.commands import report, train
+from gan_cli.config import cluster
 from gan_cli.config.sweep import folder_name
 from gan_cli.metrics.catalogue import FIRST_SCORES, TERMS
 from gan_cli.rundir import status
+from gan_cli.rundir.records import read_metrics
 
 # A run that takes a moment.
 FAST = ["dataset=gaussian1d", "net=toy", "batch_size=4", "log_every=1", "sample_every=100", "samples=4", "device=cpu"]
@@ -252,6 +264,138 @@ def _noting(returned):
     return noted
 
 
+LAUNCHER_OF = {"local": "joblib", "ray": "ray", "slurm": "submitit_slurm"}
+# The keys of the plugins' launchers that the group cluster sets, and the plugins' defaults.
+LAUNCHER_KEYS = {
+    "joblib": {"_target_": "hydra_plugins.JoblibLauncher", "n_jobs": -1},
+    "ray": {"_target_": "hydra_plugins.Launcher", "ray": {"init": {"address": None}, "remote": {}}},
+    "submitit_slurm": {
+        "_target_": "hydra_plugins.SlurmLauncher",
+        "array_parallelism": 256, "gpus_per_node": None, "timeout_min": 60, "max_num_timeout": 0,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    """The plugins' launchers, as far as Hydra composes them. Hydra's own launcher does what they are asked to do."""
+    for launcher, keys in LAUNCHER_KEYS.items():
+        node, name = OmegaConf.create(keys), f"{launcher}.yaml"
+        entry = ConfigNode(name, node, "hydra/launcher", None, "test")
+        monkeypatch.setitem(ConfigStore.instance().repo["hydra"]["launcher"], name, entry)
+
+    def instead(self, **context):
+        launcher = BasicLauncher()
+        launcher.setup(**context)
+        return launcher
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", instead)
+
+
+def _composed(*words):
+    with initialize_config_module("gan_cli.configs", version_base="1.3"):
+        return compose("train", words, return_hydra_config=True)
+
+
+def test_a_cluster_sets_its_launcher(plugins, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    local, ray, slurm = (_composed(f"cluster={choice}").hydra.launcher for choice in LAUNCHER_OF)
+    assert local.n_jobs == slurm.array_parallelism == ray.ray.init.num_cpus == 2
+    assert slurm.gpus_per_node == ray.ray.remote.num_gpus == 1
+    for choice in LAUNCHER_OF:
+        config = _composed(f"cluster={choice}", "cluster.jobs=7")
+        OmegaConf.resolve(config.hydra.launcher)
+        assert ": 7\n" in OmegaConf.to_yaml(config.hydra.launcher)
+    assert ray.ray.remote.num_cpus == 1  # of as many as there are jobs
+    assert _composed().cluster.jobs is None
+
+
+@pytest.mark.parametrize(("words", "line"), [
+    (["cluster=local"], "cluster is for the runs of a sweep: add -m, or leave cluster out"),
+    (["cluster.jobs=2"], "cluster is for the runs of a sweep: add -m, or leave cluster out"),
+    (["-m", "cluster.jobs=2"], "cluster.jobs needs a cluster: add cluster=local, ray or slurm"),
+    (["-m", "cluster=local", "cluster.jobs=null"], "cluster=local needs cluster.jobs=N, the runs at a time"),
+    (["-m", "cluster=local", "cluster.jobs=0"], "cluster.jobs=0 is too small: at least 1"),
+    (["-m", "cluster=local", "cluster.jobs=two"], "cluster.jobs: Value 'two'"),
+    (["-m", "cluster=local", "cluster.jobs=1,2"], "cluster.jobs holds for the whole sweep: give one value"),
+    (["-m", "cluster=lokal"], "no cluster 'lokal'; did you mean 'local'?"),
+    (["-m", "cluster=slurm"], "there is no Slurm on this machine: start the sweep where srun is"),
+])  # fmt: skip
+def test_a_cluster_that_cant_act_gets_one_line(call, plugins, tmp_path, monkeypatch, words, line):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = call("gan-train", *words, "run_dir=sweep")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert line in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("choice", LAUNCHER_OF)
+def test_a_plugin_that_is_missing_is_told_how_to_get(call, monkeypatch, choice):
+    launchers, launcher = ConfigStore.instance().repo["hydra"]["launcher"], LAUNCHER_OF[choice]
+    monkeypatch.delitem(launchers, f"{launcher}.yaml", raising=False)
+    for word in (f"cluster={choice}", f"hydra/launcher={launcher}"):
+        done = call("gan-train", "-m", word)
+        assert done.returncode == 2
+        said = f"hydra/launcher={launcher} is a plugin that is not installed: pip install 'gan-cli[sweep]'"
+        assert done.stderr == f"gan-train: {said}\n"
+
+
+def test_a_cluster_is_no_part_of_a_run_and_shows_each_process_its_gpu(call, plugins, tmp_path, monkeypatch):
+    shown, run = [], train.run
+    monkeypatch.setattr(train, "run", lambda *a: (shown.append(os.environ.get("CUDA_VISIBLE_DEVICES")), run(*a))[1])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    words = ["-m", *FAST, "steps=1", "run_dir=sweep"]
+    assert call("gan-train", *words, "seed=0").returncode == 0
+    process = SimpleNamespace(name="LokyProcess-3")
+    monkeypatch.setattr(cluster.multiprocessing, "current_process", lambda: process)
+    done = call("gan-train", *words, "seed=0,1", "cluster=local", "cluster.jobs=3", "resume=auto")
+    assert done.returncode == 0, done.stderr
+    assert shown == ["4,6", "6", "6"] and os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
+    stored = [path.read_text() for path in (tmp_path / "sweep").glob("*/config.yaml")]
+    assert len(stored) == 2 and "cluster" not in "".join(stored)
+    (row,) = report.collect(report.find(tmp_path / "sweep"))
+    assert (row.choices, row.finished) == ({}, 2)  # no column of the table
+    assert call("gan-train", *words, "seed=0", "steps=2", "cluster=local", "resume=auto").returncode == 0  # it went on
+
+
+def test_the_gpus_that_a_process_sees(monkeypatch, tmp_path):
+    monkeypatch.setattr(cluster, "DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert cluster.visible_gpus() == []
+    for name in ("nvidia0", "nvidia3", "nvidia10", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert cluster.visible_gpus() == ["0", "1", "2"]  # CUDA counts the GPUs that it finds from 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, GPU-7a")
+    assert cluster.visible_gpus() == ["4", "GPU-7a"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert cluster.visible_gpus() == []
+
+
+def test_the_processes_of_joblib_have_a_gpu_each(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
+    assert cluster.own_gpu() == {}  # this is no process of joblib
+    given, process = [], SimpleNamespace()
+    monkeypatch.setattr(cluster.multiprocessing, "current_process", lambda: process)
+    for number in range(1, 7):
+        process.name = f"LokyProcess-{number}"
+        given.append(cluster.own_gpu()["CUDA_VISIBLE_DEVICES"])
+    assert sorted(given[:3]) == ["4", "6", "7"] and given[3:] == given[:3]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given[-1])
+    assert cluster.own_gpu() == {"CUDA_VISIBLE_DEVICES": given[-1]}  # asked again in the process itself
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert cluster.own_gpu() == {}
+
+
+def test_the_runs_of_ray_find_room_on_the_gpus(monkeypatch):
+    for gpus in range(9):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus))))
+        for jobs in range(1, 25):
+            share = cluster.gpus_per_run(jobs)
+            assert 0 < share <= 1 if gpus else share == 0
+            if gpus:
+                assert gpus * (10_000 // round(10_000 * share)) >= jobs  # a run has its share on a single GPU
+
+
 # With the real plugins: pip install 'gan-cli[sweep]'.
 LAUNCHERS = {
     "joblib": ["hydra.launcher.n_jobs=2"],
@@ -260,10 +404,13 @@ LAUNCHERS = {
 }
 
 
+def _typed(*words):
+    return [sys.executable, "-m", "gan_cli", "train", "-m", *FAST, "run_dir=sweep", *words]
+
+
 def _sweep(folder, *words):
     """A sweep as it is typed: launchers start processes of their own."""
-    words = [sys.executable, "-m", "gan_cli", "train", "-m", *words, *FAST, "steps=2", "run_dir=sweep"]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run(_typed("steps=2", *words), cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow
@@ -302,3 +449,56 @@ def test_optuna_goes_by_the_score(tmp_path):
     none = _sweep(tmp_path / "none", *words[:1], "hydra.sweeper.n_trials=2", "k=choice(0,-1)")
     assert (none.returncode, "Traceback" in none.stderr) == (2, False), none.stderr
     assert "gan-train: no run of this search is complete, so that there are no best values" in none.stderr
+
+
+def _at_work(folder):
+    """The processes that hold the locks of the runs in ``folder``, by the runs' names."""
+    locks, found = {str(path): path.parent.name for path in folder.glob("*/.lock")}, {}
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if (name := locks.get(os.readlink(link))) is not None:
+                found[name] = int(link.parts[2])
+    return found
+
+
+def _kill_one(folder, process, name):
+    """Kill the process of the run ``name`` once it has records. The most runs at a time, until the sweep ends."""
+    most, killed, deadline = 0, False, time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        working = _at_work(folder)
+        most = max(most, len(working))
+        if not killed and name in working and read_metrics(folder / name):
+            os.kill(working[name], signal.SIGKILL)
+            killed = True
+        time.sleep(0.1)
+    assert killed and process.poll() is not None
+    return most
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
+@pytest.mark.parametrize("choice", ["cluster=local", "cluster=ray", "hydra/launcher=submitit_local"])
+def test_a_sweep_outlives_a_killed_run(choice, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")  # of the same extra as the others
+    words = ["steps=1000000", "max_seconds=6", "log_every=5"]
+    command, name = _typed(*words, choice, "seed=range(4)"), folder_name([*FAST[:-1], "seed=1"])
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=err)
+        try:
+            most = _kill_one(tmp_path / "sweep", process, name)
+        finally:
+            process.kill()
+            process.wait()
+    said, errors = (tmp_path / "out").read_text(), (tmp_path / "err").read_text()
+    assert process.returncode == 2, errors
+    assert "Traceback" not in said + errors
+    assert re.search(rf"^  {re.escape(name)}: killed at step \d", said, re.MULTILINE), said
+    complete = [run.folder.name for run in report.find(tmp_path / "sweep") if run.state == "complete"]
+    if choice == "cluster=local":
+        assert "a process of this sweep was killed" in errors  # joblib ends its other processes
+    else:
+        assert len(complete) == 3 and re.search(r"^3/4 ", said, re.MULTILINE), said
+    assert most == 2 or choice.startswith("hydra")  # submitit starts all at once
+    again = subprocess.run([*command, "resume=auto"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "sweep" / "results.csv").read_text().splitlines()[1].startswith("4,4,")

@@ -22,7 +22,7 @@ from gan_cli.terminal import aligned
 
 PLAN = "sweep.json"  # the overrides of each run that the last command of a sweep asked for, by folder
 NOT_STARTED, KILLED = "not started", "killed"
-NO_COLUMN = frozenset({"seed", "run_dir", "resume", "trust"})
+NO_COLUMN = frozenset({"seed", "run_dir", "resume", "trust", "cluster"})
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def collect(runs: Sequence[Run]) -> list[Row]:
 
     The means use complete runs only; runs that failed or diverged are left out.
     """
-    keys = {key: None for run in runs for key in run.overrides if key not in NO_COLUMN}
+    keys = {key: None for run in runs for key in run.overrides if key.split(".")[0] not in NO_COLUMN}
     varied = [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
     rows: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:

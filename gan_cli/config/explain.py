@@ -25,6 +25,10 @@ SLIPS = {
     "output": "run_dir=…", "gpu": "device=cuda", "gpus": "device=cuda", "gamma": "penalty.gamma=…",
 }  # fmt: skip
 
+# Hydra's plugins that come with gan-cli[sweep], as choices of hydra/launcher and hydra/sweeper.
+PLUGINS = ("hydra/launcher/joblib", "hydra/launcher/ray", "hydra/launcher/submitit_local",
+           "hydra/launcher/submitit_slurm", "hydra/sweeper/optuna")  # fmt: skip
+
 
 def config_groups() -> list[str]:
     """The shipped config groups: dataset, net, net/generator, …"""
@@ -40,6 +44,8 @@ def _choices(group: str) -> list[str]:
 def _unknown_choice(name: str, options: Iterable[str]) -> str:
     """The line for a choice, ``group/word``, that is not among the ``options``."""
     parent, _, wanted = name.rpartition("/")
+    if name in PLUGINS:
+        return f"{parent}={wanted} is a plugin that is not installed: pip install 'gan-cli[sweep]'"
     return f"no {parent} {wanted!r}" + did_you_mean(wanted, options)
 
 
@@ -68,6 +74,8 @@ def explain(error: BaseException, command: str) -> str | None:
         return f"deterministic=true: {str(error).split('.')[0]}; leave deterministic out, or choose another network"
     if isinstance(error, ValueError) and "No trials are completed" in str(error):  # of Optuna, at the end of a sweep
         return "no run of this search is complete, so that there are no best values"
+    if type(error).__name__ == "TerminatedWorkerError":  # of joblib, which then ends its other processes
+        return "a process of this sweep was killed, perhaps for want of memory; the same line with resume=auto goes on"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; choose another place, or make room or rights there"
     return None

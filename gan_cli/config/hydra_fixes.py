@@ -1,10 +1,15 @@
-"""Corrections of Hydra 1.3: its parser under Python 3.14, its second composition, its way with errors."""
+"""Corrections of Hydra 1.3 and its launchers: the parser under Python 3.14, errors, runs that are killed."""
 
 import argparse
+import functools
+import importlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 
 from gan_cli.config.words import refuse_option
@@ -36,6 +41,37 @@ def _mode(self: Hydra, config_name: str | None, overrides: list[str]) -> RunMode
 
 
 _composed_mode = Hydra.get_mode
+
+
+def outlive_killed_runs(launcher: str) -> None:
+    """Let ``launcher``, the path of a class of Hydra's plugins, wait for every run, even if one is killed.
+
+    Ray's and submitit's launchers raise an error at the first run whose process is lost, and leave the others to
+    themselves. Such a run now counts as one that returned nothing. joblib's launcher can't go on.
+    """
+    nothing = JobReturn(status=JobStatus.COMPLETED)
+    if launcher.endswith(".RayLauncher"):
+        ray: Any = importlib.import_module("ray")
+        lost = ("WorkerCrashedError", "OutOfMemoryError", "NodeDiedError")
+        ray.get = _forgiving(ray.get, lost, nothing)
+    elif launcher.endswith((".LocalLauncher", ".SlurmLauncher")):
+        job = importlib.import_module("submitit.core.core").Job
+        job.results = _forgiving(job.results, ("UncompletedJobError",), [nothing])
+
+
+def _forgiving(function: Callable[..., Any], errors: tuple[str, ...], instead: Any) -> Callable[..., Any]:
+    """``function``, but it returns ``instead`` where it would raise one of the ``errors``, by their names."""
+
+    @functools.wraps(function)
+    def forgiving(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except Exception as error:
+            if type(error).__name__ not in errors:
+                raise
+            return instead
+
+    return forgiving
 
 
 def install() -> None:

@@ -39,8 +39,11 @@ FOLDER_BEFORE: Mapping[str, Any] = {"fit": "crop", "range": "auto", "labels": No
 
 
 def settled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` without resolved keys: the shorthands ``optimizer.lr`` and ``.betas``, the networks' recipe."""
-    result = dict(config)
+    """``config`` without resolved keys: the shorthands ``optimizer.lr`` and ``.betas``, the networks' recipe.
+
+    ``cluster``, which is no part of a run, is left out as well.
+    """
+    result = {name: value for name, value in config.items() if name != "cluster"}
     for group, taken_in in (("optimizer", ("lr", "betas")), ("net", ("recipe",))):
         if isinstance(result.get(group), Mapping):
             result[group] = {name: value for name, value in result[group].items() if name not in taken_in}
@@ -76,7 +79,7 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
                 f"{', '.join(sorted({*MAY_CHANGE, *MOVES} - {'resume', 'trust'}))})"
             )
     check_resolved(merged, saved.path)
-    merged = checked(merged, "train")
+    merged = settled(checked(merged, "train"))
     for group in GROUPS:
         check_trusted(merged[group], saved.path, config["trust"], group)
     return merged

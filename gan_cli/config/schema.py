@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from gan_cli.config import resolvers
+from gan_cli.config import cluster, resolvers
 from gan_cli.metrics.catalogue import FAMILIES
 
 
@@ -36,6 +36,13 @@ class Ema:
 
 
 @dataclass
+class Cluster:
+    """Where the runs of a sweep go. The choices of the group set ``jobs``."""
+
+    jobs: int | None = key(None, "runs at a time", at_least=1, at_most=100_000)
+
+
+@dataclass
 class TrainConfig:
     """``gan-train``."""
 
@@ -47,6 +54,7 @@ class TrainConfig:
     augment: Any = group("what real and generated images go through before the discriminator")
     optimizer: Any = group("both optimizers; optimizer/generator and optimizer/discriminator mix them")
     sinks: Any = group("what records are handed to beside metrics.jsonl: a list, [] for nothing", {})
+    cluster: Cluster = group("where the runs of a sweep go, cluster.jobs at a time; only with -m", Cluster())
     conditional: bool = key(False, "give both networks the labels of the data, to draw by class")
     k: int = key(1, "discriminator steps per generator step (Algorithm 1)", at_least=1, at_most=1000)
     update: str = key(
@@ -184,6 +192,8 @@ def register() -> None:
     OmegaConf.register_new_resolver("shorthand", resolvers.shorthand, replace=True)
     OmegaConf.register_new_resolver("tuned", resolvers.tuned, replace=True)
     OmegaConf.register_new_resolver("run_folder", resolvers.run_folder, replace=True)
+    OmegaConf.register_new_resolver("own_gpu", cluster.own_gpu, replace=True)
+    OmegaConf.register_new_resolver("gpus_per_run", cluster.gpus_per_run, replace=True)
 
 
 def _describe_keys(command: str) -> str:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from gan_cli.config.explain import explain
 from gan_cli.errors import UserError
 
-PLACE = frozenset({"run_dir", "resume", "trust"})
+PLACE = frozenset({"run_dir", "resume", "trust", "cluster"})
 MISTAKE = "mistake"  # the key of a configuration that could not be composed: the line that says why
 LONGEST = 160  # characters of a folder's name; a file system takes 255 bytes
 
@@ -29,7 +29,7 @@ def prepare(config: DictConfig, loader: ConfigLoader) -> dict[str, dict[str, str
     words += OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # type: ignore[arg-type]
     parsed = OverridesParser.create(config_loader=loader).parse_overrides(words)
     swept = frozenset(override.key_or_group for override in parsed if override.is_sweep_override())
-    if refused := sorted(swept & PLACE):
+    if refused := sorted(key for key in swept if root(key) in PLACE):
         raise UserError(f"{refused[0]} holds for the whole sweep: give one value")
     loader.load_sweep_config = partial(_composed, loader, swept)  # type: ignore[method-assign]
     if not sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
@@ -63,6 +63,11 @@ def by_key(words: Iterable[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
+def root(key: str) -> str:
+    """The top-level key or group of ``key``: ``optimizer`` of ``optimizer.lr`` and of ``optimizer/generator``."""
+    return re.split(r"[./@]", key)[0]
+
+
 def folder_name(words: Sequence[str], swept: frozenset[str] = frozenset()) -> str:
     """The folder of a run in its sweep: ``["loss=hinge", "seed=1"]`` -> ``loss-hinge+seed-1``.
 
@@ -73,7 +78,7 @@ def folder_name(words: Sequence[str], swept: frozenset[str] = frozenset()) -> st
 
     def distinguishes(word: str) -> bool:
         (key,) = by_key([word])
-        return key in swept or re.split(r"[./@]", key)[0] not in PLACE | MAY_CHANGE
+        return key in swept or root(key) not in PLACE | MAY_CHANGE
 
     chosen = sorted(filter(distinguishes, words))
     name = "+".join(word.replace("=", "-", 1) for word in chosen) or "defaults"

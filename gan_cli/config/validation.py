@@ -3,11 +3,12 @@
 import dataclasses
 import math
 import re
+import shutil
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
-from gan_cli.config.schema import COMMANDS, TrainConfig
+from gan_cli.config.schema import COMMANDS, Cluster, TrainConfig
 from gan_cli.config.selection import seeds
 from gan_cli.errors import UserError, did_you_mean
 
@@ -48,6 +49,22 @@ def check_decay(decay: Any) -> None:
         return
     shown = str(decay).replace(" ", "")
     raise UserError(f"lr_decay_after={shown} should be a number of images above 0, or two, [start,end], or null")
+
+
+def check_cluster(config: DictConfig, sweep: bool) -> None:
+    """UserError for a ``cluster`` that can't act, as without -m. ``config`` holds Hydra's own part, too."""
+    choice, jobs = config.hydra.runtime.choices.get("cluster"), config.cluster.jobs
+    chosen = choice not in (None, "null")
+    if not sweep and (chosen or jobs is not None):
+        raise UserError("cluster is for the runs of a sweep: add -m, or leave cluster out")
+    if chosen != (jobs is not None):
+        raise UserError(
+            f"cluster={choice} needs cluster.jobs=N, the runs at a time" if chosen else
+            "cluster.jobs needs a cluster: add cluster=local, ray or slurm"
+        )  # fmt: skip
+    _validate(config.cluster, Cluster, "cluster.")
+    if config.hydra.launcher._target_.endswith(".SlurmLauncher") and shutil.which("srun") is None:
+        raise UserError("there is no Slurm on this machine: start the sweep where srun is, or take cluster=local")
 
 
 def checked(config: dict[str, Any], command: str) -> dict[str, Any]:
