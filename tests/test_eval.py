@@ -21,7 +21,7 @@ from gan_cli.config import saved
 from gan_cli.data import Dataset, toys
 from gan_cli.data.idx import mnist
 from gan_cli.errors import UserError
-from gan_cli.metrics import catalogue, inception, measurement, points, quality, suite, two_sample
+from gan_cli.metrics import catalogue, inception, measurement, points, quality, suite, translation_suite, two_sample
 from gan_cli.metrics.classifier import WEIGHTS
 from gan_cli.metrics.extractor import digit_extractor, extractor_for, pixel_extractor
 from gan_cli.metrics.frechet import frechet_distance
@@ -418,7 +418,7 @@ def test_other_data_than_the_generator_draws_are_refused_and_root_says_where_the
 
 
 def test_the_names_of_the_metrics(call):
-    assert {*suite.METRICS, *points.METRICS} == {*catalogue.FAMILIES}
+    assert {*suite.METRICS, *points.METRICS, *translation_suite.METRICS} == {*catalogue.FAMILIES}
     listed = call("gan-eval", "--help")
     assert listed.returncode == 0
     assert all(f"\n  {name} " in listed.stdout for name in catalogue.FAMILIES)

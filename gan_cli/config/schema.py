@@ -70,7 +70,7 @@ class TrainConfig:
     )
     lr_decay_after: Any = key(
         64_000.0,
-        "images after which the rates fall as 1/sqrt; [start,end]: linearly from start to 0 at end; null: never",
+        "images after which the rates fall as 1/sqrt; [start,end]: linearly to 0; null: never",
     )
     seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0, at_most=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
