@@ -16,6 +16,7 @@ from gan_cli.errors import UserError
 COUNTS = {
     ".": 6,
     "augment": 5,
+    "cluster": 3,
     "dataset": 11,
     "experiment": 25,
     "game": 3,
