@@ -58,8 +58,8 @@ def test_memory_that_was_freed_stays_with_the_process():
         torch.ones(4 << 20)  # 16 MiB: 4,096 pages
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    faults()
-    assert faults() < 400
+    # The allocator may first choose another free place, whose pages are new. Without mallopt every call meets some.
+    assert min(faults() for _ in range(8)) < 400
 
 
 def test_compile_off_is_the_network_and_without_a_compiler_there_is_one_line(monkeypatch):

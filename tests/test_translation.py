@@ -379,7 +379,7 @@ def _words(drawn, dataset):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dataset", ["pairs", "unpaired"])
+@pytest.mark.parametrize("dataset", ["unpaired", pytest.param("pairs", marks=pytest.mark.slow)])
 def test_a_run_resumes_bit_for_bit_with_its_pool_and_shows_held_out_images(dataset, drawn, call, tmp_path):
     words = _words(drawn, dataset)
     if dataset == "unpaired":
@@ -407,6 +407,7 @@ def test_a_run_resumes_bit_for_bit_with_its_pool_and_shows_held_out_images(datas
     assert (first[2:66, output] != last[2:66, output]).any()
 
 
+@pytest.mark.slow
 def test_pix2pix_learns_other_colours(drawn, call, tmp_path):
     words = [word for word in _words(drawn, "pairs") if not word.startswith(("ema", "eval_every", "lr_decay"))]
     words += ["optimizer.lr=0.005", "net.generator.norm=none", "net.generator.dropout=0", "dataset.load_size=null"]
