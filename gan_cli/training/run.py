@@ -64,12 +64,12 @@ class Run:
             self._show = stack.enter_context(
                 contextlib.closing(show(state.step, plan.steps, state.stopwatch, plan.max_seconds))
             )
-            self._stop = stack.enter_context(stop_on_signal())
+            stop = self._stop = stack.enter_context(stop_on_signal())
+            self._files: Files = NoFolder()
+            if processes.leads():
+                say = self._show.say
+                self._files = Folder(state, plan, run_dir, draw, sinks, config, say, lambda: stop.signum is not None)
             self._open = stack.pop_all()
-        self._files: Files = NoFolder()
-        if processes.leads():
-            stopped = lambda: self._stop.signum is not None  # noqa: E731
-            self._files = Folder(state, plan, run_dir, draw, sinks, config, self._show.say, stopped)
 
     def __enter__(self) -> "Run":
         return self

@@ -29,20 +29,21 @@ def shares(batch: Batch, game: nn.Module, optimizer: Optimizer) -> Iterator[Batc
     which the first one began: a power iteration of spectral normalisation is thus one step a minibatch.
     """
     optimizer.zero_grad()
-    if batch.parts * processes.count() == 1:
+    of = batch.parts * processes.count()
+    if of == 1:
         yield batch
         return
     device = batch.real.device
-    random, buffers = random_states(device), [buffer.clone() for buffer in game.buffers()]
+    if batch.parts > 1:
+        random, buffers = random_states(device), [buffer.clone() for buffer in game.buffers()]
     for index in range(batch.parts):
         if index > 0:
             set_random_states(random, device)
             for buffer, before in zip(game.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        of = batch.parts * processes.count()
         with processes.divided(of), _Draws(processes.rank() + processes.count() * index, of), _BatchStatistics():
             yield batch.share(index)
-    _average(optimizer, batch.parts * processes.count())
+    _average(optimizer, of)
 
 
 @torch.no_grad()
