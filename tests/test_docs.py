@@ -52,9 +52,10 @@ COMMANDS = sorted({(name, _composed_alike(words)) for text in TEXTS.values() for
 
 
 def _choices(overrides):
-    """``overrides`` as runs of a sweep, as many as show each choice once."""
+    """``overrides`` as runs of a sweep, as many as show each choice, and both ends of each range, once."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     swept = {i: list(o.sweep_string_iterator()) for i, o in enumerate(parsed) if o.is_sweep_override()}
+    swept = {i: [v[0], v[-1]] if parsed[i].is_range_sweep() else v for i, v in swept.items()}
     for run in range(max(map(len, swept.values()), default=1)):
         now = {i: f"{parsed[i].get_key_element()}={values[run % len(values)]}" for i, values in swept.items()}
         yield [now.get(i, word) for i, word in enumerate(overrides)]
