@@ -147,6 +147,7 @@ WRONG = [
     (["experiment=nothing"], "no experiment 'nothing'"),
     (["k=0"], "k=0 is too small: at least 1"),
     (["lr=0.1"], "no key 'lr': write optimizer.lr=…"),
+    (["ckpt=x"], "no key 'ckpt': write resume=…, or init=… for a new run"),
     (["epochs=3"], "no key 'epochs': write steps=…, where an epoch is (images / batch_size) steps"),
     (["--batch_size", "64"], "no option --batch_size: write batch_size=64, without dashes"),
     (["--batch-size=64", "k=2"], "no option --batch-size: write batch_size=64, without dashes"),
@@ -242,6 +243,7 @@ WRONG_SAMPLES = [
     (["ckpt=x", "n=0"], "n=0 is too small"),
     (["ckpt=x", "weights=best"], "no weights 'best'; choose from ema, raw"),
     (["ckpt=x", "nn=3"], "no key 'nn'; did you mean 'n'?"),
+    (["run=x"], "no key 'run': write ckpt=…"),
     (["-m", "ckpt=x,y"], "gan-sample has no -m"),
 ]
 

@@ -23,7 +23,10 @@ SLIPS = {
     "image_size": "dataset.size=…", "img_size": "dataset.size=…", "root": "dataset=folder dataset.root=…",
     "data": "dataset=folder dataset.root=…", "dataroot": "dataset=folder dataset.root=…", "outdir": "run_dir=…",
     "output": "run_dir=…", "gpu": "device=cuda", "gpus": "device=cuda", "gamma": "penalty.gamma=…",
+    "ckpt": "resume=…, or init=… for a new run",
 }  # fmt: skip
+# A run folder is run= to the commands that read the whole of it, and ckpt= to those that read its networks.
+RUN_KEYS = {"run": "ckpt", "ckpt": "run"}
 
 # Hydra's plugins that come with gan-cli[sweep], as choices of hydra/launcher and hydra/sweeper.
 PLUGINS = ("hydra/launcher/joblib", "hydra/launcher/ray", "hydra/launcher/submitit_local",
@@ -119,6 +122,8 @@ def _unknown_key(name: str, parent: Any, command: str) -> str:
         return f"no key {name!r}: write {SLIPS[name]}"
     if "/" in name or not prefix:
         fields = [f.name for f in dataclasses.fields(COMMANDS[command])]
+        if RUN_KEYS.get(name) in fields:
+            return f"no key {name!r}: write {RUN_KEYS[name]}=…"
         groups = [*config_groups(), "experiment"] if command == "train" else []
         return f"no key {name!r}" + did_you_mean(name, {*fields, *groups})
     if name == "dataset.root":
