@@ -81,7 +81,7 @@ def test_the_keys_of_the_commands():
             "trust",
         ],
         "eval": ["ckpt", "real", "fake", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
-        "report": ["run"],
+        "report": ["run", "out"],
     }
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gan_cli.config.defaults import settled
 from gan_cli.config.paths import PLACES
 from gan_cli.config.saved import SavedRun
 from gan_cli.config.trust import check_resolved, check_trusted
@@ -36,18 +37,6 @@ BEFORE: Mapping[str, Any] = {
 PENALTY_BEFORE: Mapping[str, Any] = {"precision": "auto"}
 # Defaults of the dataset ``folder`` for options that older checkpoints lack.
 FOLDER_BEFORE: Mapping[str, Any] = {"fit": "crop", "range": "auto", "labels": None, "holdout": None}
-
-
-def settled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` without resolved keys: the shorthands ``optimizer.lr`` and ``.betas``, the networks' recipe.
-
-    ``cluster``, which is no part of a run, is left out as well.
-    """
-    result = {name: value for name, value in config.items() if name != "cluster"}
-    for group, taken_in in (("optimizer", ("lr", "betas")), ("net", ("recipe",))):
-        if isinstance(result.get(group), Mapping):
-            result[group] = {name: value for name, value in result[group].items() if name not in taken_in}
-    return result
 
 
 def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str]) -> dict[str, Any]:

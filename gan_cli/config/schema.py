@@ -175,7 +175,8 @@ class EvalConfig:
 class ReportConfig:
     """``gan-report``."""
 
-    run: str = field(default=MISSING, metadata={"help": "the folder of a sweep, or of one run"})
+    run: str = field(default=MISSING, metadata={"help": "the folder of a run, of a sweep, or of runs anywhere below"})
+    out: str | None = key(None, "FILE.html; null: report.html in that folder")
 
 
 COMMANDS: dict[str, type] = {
