@@ -21,7 +21,7 @@ RING8 = ["dataset=ring8", "steps=600", "log_every=10", "eval_every=600", "batch_
 TROUBLES: dict[str, tuple[list[str], set[str]]] = {
     "rates x20": ([*MNIST, "optimizer.generator.lr=0.12", "optimizer.discriminator.lr=0.04"],
                   {"rate_too_high", "collapse", "saturated", "d_overpowers"}),
-    "minimax without penalty": ([*MNIST, "loss=minimax", "penalty=none", "optimizer.discriminator.lr=0.006"],
+    "minimax without penalty": ([*MNIST, "loss=minimax", "penalty=none", "optimizer.discriminator.lr=0.02"],
                                 {"saturation", "d_overpowers"}),
     "D x8 wider": ([*MNIST, "net=mlp", "net.discriminator.widths=[4096,2048]"], {"d_overpowers"}),
     "k=20": ([*MNIST, "net=mlp", "k=20", "steps=200", "eval_every=200"], {"d_overpowers"}),

@@ -31,7 +31,7 @@ from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, r
 from gan_cli.rundir.status import Record
 from gan_cli.terminal import take_any_letter
 
-BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
+BUG, BAD_INPUT, DIVERGED, GRAVE, INTERRUPTED = 1, 2, 3, 4, 130
 HYDRAS = ("config.yaml", "hydra.yaml", "overrides.yaml")  # what Hydra writes into hydra.output_subdir
 NEW: list[Path] = []  # the folders that Hydra makes for the run, innermost first
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -90,6 +90,17 @@ def _report(config: DictConfig) -> None:
 
     with one_line_errors("report"):
         print(report.run(_plain(config), defaults()))
+
+
+@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="doctor")
+def _doctor(config: DictConfig) -> None:
+    from gan_cli.commands import doctor
+
+    with one_line_errors("doctor"):
+        found = doctor.run(_plain(config))
+        print(found.text)
+    if found.grave:
+        raise SystemExit(GRAVE)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -226,3 +237,8 @@ def eval_() -> None:
 def report() -> None:
     """``gan-report``."""
     _run("report", _report)
+
+
+def doctor() -> None:
+    """``gan-doctor``."""
+    _run("doctor", _doctor)

@@ -32,16 +32,20 @@ ALLOWED = {
     "rundir": {"errors", "files", "untrusted"},
     "metrics": {"data", "errors", "noise", "processes", "sampling", "translating"},
     "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling", "translating"},
-    "training": {"augment", "data", "errors", "metrics", "noise", "penalties", "pictures", "processes", "rundir"},
+    "training": {
+        "augment", "data", "diagnostics", "errors", "metrics", "noise", "penalties", "pictures", "processes", "rundir",
+        "typed",
+    },
     "config": {
         "augment", "data", "errors", "metrics", "noise", "pictures", "rundir", "sampling", "training", "translating",
     },
     "terminal": {"metrics"},
     "typed": set(),
-    "reports": {"files", "metrics", "rundir", "typed", "untrusted", "__init__"},
+    "diagnostics": {"metrics", "typed"},
+    "reports": {"diagnostics", "files", "metrics", "rundir", "typed", "untrusted", "__init__"},
     "commands": {
-        "config", "data", "errors", "files", "metrics", "pictures", "processes", "reports", "rundir", "sampling",
-        "terminal", "training", "translating", "typed",
+        "config", "data", "diagnostics", "errors", "files", "metrics", "pictures", "processes", "reports", "rundir",
+        "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
     "api": {
@@ -57,7 +61,8 @@ HYDRA_USERS = {
     "config.sweep", "config.targets", "config.validation",
 }  # fmt: skip
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "commands.report", "config.cluster", "config.defaults", "config.explain",
+    "__init__", "__main__", "cli", "commands.doctor", "commands.report", "config.cluster", "config.defaults",
+    "config.explain", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies",
     "config.hydra_fixes", "config.paths", "config.resolvers", "config.schema", "config.selection", "config.sweep",
     "config.validation", "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
     "reports.curves", "reports.facts", "reports.page", "reports.pictures", "reports.sweep", "reports.write",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gan_cli.errors import UserError, printable
-from gan_cli.reports.sweep import PLAN, Row, Run, collect, columns, find, natural, write_csv
-from gan_cli.rundir import layout, status
+from gan_cli.reports.sweep import PLAN, Row, Run, collect, columns, find, is_run, natural, write_csv
+from gan_cli.rundir import status
 from gan_cli.rundir.status import COMPLETE
 from gan_cli.terminal import aligned
 
@@ -41,11 +41,6 @@ def run(config: Mapping[str, Any], default: Mapping[str, Any] | None = None) -> 
         write.report_runs(folder, runs, collect(runs) if sweep else None, out)
         text = table_of(folder).text
     return "\n".join([*([text] if text else []), f"the page is {out}, its numbers are in {out.with_suffix('.json')}"])
-
-
-def is_run(folder: Path) -> bool:
-    """Whether ``folder`` holds one run: by a command, or from Python, which writes no status."""
-    return status.read(folder) is not None or (folder / layout.METRICS).is_file()
 
 
 def table_of(folder: Path) -> Report:

@@ -18,7 +18,8 @@ MOVES = frozenset(f"dataset.{name}" for name in PLACES)
 MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
-        "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error", "sinks", "resume", "trust",
+        "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error", "on_collapse", "sinks",
+        "resume", "trust",
     }
 )  # fmt: skip
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gan_cli import __version__, typed
+from gan_cli.diagnostics import remedies
+from gan_cli.diagnostics.doctor import Doctor, examined, verdict
 from gan_cli.metrics.catalogue import FIRST_SCORES, SCORES
 from gan_cli.reports.curves import charts
 from gan_cli.rundir import layout, status
@@ -25,6 +27,15 @@ EVALUATED: Mapping[str, type | tuple[type, ...]] = {
 HIGHER_IS_BETTER = {"precision", "recall", "classes_hit", "modes", "high_quality", "psnr", "ssim"}
 OF_DATA = {"image_shape", "examples", "class_names", "fingerprint", "source_channels", "run_dir", "resume", "trust",
            "init_digest", "init_step", "cluster"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A run under the doctor: the verdict in words, and each finding as plain data, those of now first."""
+
+    doctor: Doctor
+    verdict: str
+    findings: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ def facts(run_dir: Path, default: Mapping[str, Any] | None = None) -> dict[str, 
         state = "killed"
     images = rows[-1].get("images", 0) if rows else last.part("images", int)
     examples = config.get("examples") if isinstance(config.get("examples"), int) else None
+    health = examined_run(run_dir, rows, config, found)
     return {
         "made_by": f"gan-cli {__version__}",
         "made": time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -73,6 +85,8 @@ def facts(run_dir: Path, default: Mapping[str, Any] | None = None) -> dict[str, 
         "folder": typed.shown(run_dir),
         "status": state,
         "error": found.error if found else None,
+        "verdict": health.verdict,
+        "findings": health.findings,
         "step": step,
         "steps": config.get("steps"),
         "images": images,
@@ -89,6 +103,33 @@ def facts(run_dir: Path, default: Mapping[str, Any] | None = None) -> dict[str, 
         "config": config,
         "charts": charts(rows),
     }
+
+
+def examine(run_dir: Path) -> Examined:
+    """The findings in the records of ``run_dir``."""
+    newest = next(iter(layout.of_run(run_dir)), run_dir / "none")
+    return examined_run(run_dir, read_some(run_dir), saved(newest).part("config", dict), status.read(run_dir))
+
+
+def examined_run(
+    run_dir: Path, rows: Sequence[Mapping[str, float]], config: Mapping[str, Any], found: status.Status | None
+) -> Examined:
+    """The findings in ``rows``, with the lines that they suggest."""
+    doctor, words = examined(rows, config), words_of(found)
+    order = [*doctor.now, *(one for one in doctor.history if one.until is not None)]
+    findings = [
+        {"name": one.name, "severity": one.severity, "title": one.title, "since": one.since, "until": one.until,
+         "evidence": one.evidence, "why": one.why, "line": remedies.line(one.name, config, words, typed.shown(run_dir))}
+        for one in order
+    ]  # fmt: skip
+    return Examined(doctor, verdict(doctor), findings)
+
+
+def words_of(found: status.Status | None) -> list[str]:
+    """The words that a run began with. Older files have its overrides alone."""
+    if found is None or found.words:
+        return list(found.words) if found else []
+    return [f"{key}={value}" if value else f"~{key}" for key, value in found.overrides.items()]
 
 
 def scores(rows: Sequence[Mapping[str, float]], best_step: int) -> list[dict[str, Any]]:
@@ -120,10 +161,7 @@ def commands(
 ) -> list[dict[str, str | None]]:
     """The lines to type: by which the run was begun, and to go on with it, to sample and to measure it."""
     place = typed.shown(run_dir)
-    words = list(found.words) if found else []
-    if found and not words:
-        words = [f"{key}={value}" if value else f"~{key}" for key, value in found.overrides.items()]
-    begun = typed.line("gan-train", words) if found else None
+    begun = typed.line("gan-train", words_of(found)) if found else None
     ckpt, more = typed.word("ckpt", place), f"steps={2 * step}"
     translates = "source_channels" in config
     draw = ("translate", ["input=FOLDER"]) if translates else ("sample", ["n=64"])

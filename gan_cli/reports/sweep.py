@@ -53,6 +53,11 @@ def write_plan(folder: Path, runs: Mapping[str, Mapping[str, str]]) -> None:
     write_atomic(folder / PLAN, json.dumps({"runs": runs}, indent=1).encode())
 
 
+def is_run(folder: Path) -> bool:
+    """Whether ``folder`` holds one run: by a command, or from Python, which writes no status."""
+    return status.read(folder) is not None or (folder / layout.METRICS).is_file()
+
+
 def find(folder: Path) -> list[Run]:
     """The runs of a sweep, by their overrides: those with a folder, and those that are planned. Or one run alone.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gan_cli.files import append, write_atomic
-from gan_cli.rundir.layout import METRICS, sample_grids
+from gan_cli.rundir.layout import FINDINGS, METRICS, sample_grids
 
 LONGEST = 50_000_000  # bytes of a file of records that is read whole
 LONGEST_LINE, MOST = 65_536, 20_000  # of a longer file: bytes of a line, and lines
@@ -82,7 +82,12 @@ class Records:
             self._stale.discard(name)
 
 
-def _lines(rows: Iterable[Record]) -> bytes:
+def write_findings(run_dir: Path, findings: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``findings.jsonl``: the findings of a run so far, in the order in which they began."""
+    write_atomic(run_dir / FINDINGS, _lines(findings))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
 
 

@@ -60,7 +60,7 @@ class Run:
             state.restore(resume)
             state.stopwatch = Stopwatch(state.device, resume.progress.seconds)
         processes.copy_from_leader(state.game.state_dict().values())
-        self._ticked = state.progress
+        self._ticked, self._collapsed = state.progress, False
         sides = {side: state.game.networks(side) for side in ("discriminator", "generator")}
         self._watch = Watch(sides, state.device)
         with contextlib.ExitStack() as stack:
@@ -120,7 +120,7 @@ class Run:
     def _settle(self) -> bool:
         """Do the tasks due after this step. Return whether it was the last step."""
         plan, step, stopwatch = self.plan, self.state.step, self.state.stopwatch
-        late = plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds
+        late = self._collapsed or (plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds)
         # All processes act alike on a signal to one of them, and on the clock of the slowest.
         ended, signum, asked = processes.most([late, self._stop.signum or 0, self._stop.save_signum or 0])
         self._stop.signum = signum or self._stop.signum
@@ -166,7 +166,9 @@ class Run:
         counted = {"step": state.step, "images": now.images, "seconds": now.seconds, "images_per_second": rate}
         seen = signals(state, self._observe, self.plan.log_every, last)
         self._metrics = {**counted, **sorted_terms(state.totals.means()), **seen, **scores, "time": time.time()}
-        self._files.record(self._metrics)
+        news = self._files.record(self._metrics)
+        if self.plan.on_collapse == "stop" and any(one.name == "collapse" and one.until is None for one in news):
+            self._collapsed = True  # the next step is the last one
         self._show.tick(self._metrics)
         state.totals, self._ticked = Totals(state.device), now
 
