@@ -31,13 +31,14 @@ def run(config: Mapping[str, Any]) -> Diagnosis:
 
 def _told(found: Examined) -> str:
     """The verdict, the findings of now with what to type, and those that have ended."""
-    lines = [f"verdict: {found.verdict}"]
+    lines, typed = [f"verdict: {found.verdict}"], set[str]()
     for one in found.findings:
         if one["until"] is None:
             lines += ["", f"{one['severity']}: {one['title']}, since step {one['since']:,}", f"  {one['evidence']}"]
             lines.append(f"  {one['why']}")
-            lines += [f"  type: {printable(one['line'])}"] if one["line"] else []
+            lines += [f"  type: {'the same' if one['line'] in typed else one['line']}"] if one["line"] else []
+            typed.add(one["line"])
     ended = [one for one in found.findings if one["until"] is not None and one["severity"] != "note"]
     if ended:
         lines += ["", "over:", *(f"  {o['title']}, from step {o['since']:,} to {o['until']:,}" for o in ended)]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -126,7 +126,7 @@ def rate_too_high(seen: Seen) -> str | None:
 
 
 def g_stands_still(seen: Seen) -> str | None:
-    if len(seen.looks) < 2:
+    if len(seen.looks) < 2 or seen.looks[-1]["sample_std"] < 0.05:  # then it is collapse
         return None
     first, last = seen.looks[-2], seen.looks[-1]
     names = {"sample_std", "sample_distance", "sample_checkerboard"} & first.keys() & last.keys()

@@ -20,7 +20,7 @@ def line(name: str, config: Mapping[str, Any], words: Sequence[str], run_dir: st
     changes = REMEDIES[name](Seen(config)) if name in REMEDIES else []
     if not changes:
         return None
-    return typed.line("gan-train", [*kept(words, changes), *changes, typed.word("run_dir", f"{run_dir}-{name}")])
+    return typed.line("gan-train", [*kept(words, changes), *changes, typed.word("run_dir", f"{run_dir}-treated")])
 
 
 def kept(words: Sequence[str], changes: Sequence[str]) -> list[str]:
