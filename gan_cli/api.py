@@ -116,7 +116,7 @@ def train(
             ),
             evaluate=partial(evaluate, played.sampled()) if evaluate else None,
             sinks={"tensorboard": tensorboard.write} if sinks is None else sinks,
-            config=config, notes=[],
+            config=config, notes=[], observe=display.observed(data, played, noise, seed, conditional),
         )  # fmt: skip
         return execute(parts, run_dir, saved.checkpoint if saved else None)
 

@@ -31,7 +31,7 @@ from gan_cli.rundir.layout import missing, of_run, refuse_overwriting, remove, r
 from gan_cli.rundir.status import Record
 from gan_cli.terminal import take_any_letter
 
-BUG, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
+BUG, BAD_INPUT, DIVERGED, GRAVE, INTERRUPTED = 1, 2, 3, 4, 130
 HYDRAS = ("config.yaml", "hydra.yaml", "overrides.yaml")  # what Hydra writes into hydra.output_subdir
 NEW: list[Path] = []  # the folders that Hydra makes for the run, innermost first
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -47,7 +47,7 @@ def _train(config: DictConfig) -> float | None:
     words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, with ${…} unresolved
     overrides = sweep.by_key(words)  # type: ignore[arg-type]
     run_dir = Path(hydra_config.runtime.output_dir)
-    record = Record(run_dir, overrides, in_sweep)
+    record = Record(run_dir, overrides, in_sweep, words)  # type: ignore[arg-type]
     try:
         with one_line_errors("train"), record.failing(partial(explain, command="train")):
             if isinstance(mistake := config.get(sweep.MISTAKE), bytes):
@@ -86,9 +86,21 @@ def _printing(command: str, module: str) -> Callable[[], Any]:
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="report")
 def _report(config: DictConfig) -> None:
     from gan_cli.commands import report
+    from gan_cli.config.defaults import defaults
 
     with one_line_errors("report"):
-        print(report.run(_plain(config)).text)
+        print(report.run(_plain(config), defaults()))
+
+
+@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="doctor")
+def _doctor(config: DictConfig) -> None:
+    from gan_cli.commands import doctor
+
+    with one_line_errors("doctor"):
+        found = doctor.run(_plain(config))
+        print(found.text)
+    if found.grave:
+        raise SystemExit(GRAVE)
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -114,7 +126,7 @@ class Callbacks(Callback):
                 NEW[:] = missing(Path(config.hydra.run.dir).absolute())
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        from gan_cli.commands import report
+        from gan_cli.reports import sweep as sweeps
 
         command = config.hydra.job.config_name
         with one_line_errors(command):
@@ -124,7 +136,7 @@ class Callbacks(Callback):
             check_cluster(config, sweep=True)
             folder = Path(config.hydra.sweep.dir)
             refuse_overwriting(folder, config.resume, sweep=True)
-            report.write_plan(folder, sweep.prepare(config, GlobalHydra.instance().config_loader()))
+            sweeps.write_plan(folder, sweep.prepare(config, GlobalHydra.instance().config_loader()))
             hydra_fixes.outlive_killed_runs(config.hydra.launcher._target_)
             Callbacks.begun = folder
 
@@ -202,7 +214,7 @@ def _print_table(folder: Path) -> bool:
     from gan_cli.commands import report
 
     with one_line_errors("train"):
-        text, complete = report.run({"run": str(folder)})
+        text, complete = report.table_of(folder)
         print(f"\n{text}", flush=True)
         return complete
 
@@ -225,3 +237,8 @@ def eval_() -> None:
 def report() -> None:
     """``gan-report``."""
     _run("report", _report)
+
+
+def doctor() -> None:
+    """``gan-doctor``."""
+    _run("doctor", _doctor)

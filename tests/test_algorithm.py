@@ -220,7 +220,8 @@ def test_a_run_that_a_signal_stopped_goes_on_with_the_same_records_and_pictures(
     _train(tiny, tmp_path / "parts", steps=11, resume=True)
     whole, parts = _series(tmp_path / "whole"), _series(tmp_path / "parts")
     assert [row["step"] for row in whole[0]] == [2, 4, 6, 8, 10, 11]
-    assert len(whole[1]) == 6 * 6 + 4  # images, two losses, two outputs, value; a grid at 0, 4, 8 and 11
+    # images, two losses, two outputs, value, four signals; at the end four of the samples; a grid at 0, 4, 8 and 11
+    assert len(whole[1]) == 6 * 10 + 4 + 4
     assert whole == parts
 
 
@@ -267,9 +268,12 @@ def test_the_run_folder_holds_what_is_promised(tiny, tmp_path):
     }  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 5]
-    fields = ["step", "images", "seconds", "images_per_second", "loss_d", "loss_g", "d_real", "d_fake", "value", "time"]
+    fields = ["step", "images", "seconds", "images_per_second", "loss_d", "loss_g", "d_real", "d_fake", "value"]
+    signals = ["d_accuracy_fake", "d_accuracy_real", "grad_norm_d", "grad_norm_g"]
+    of_samples = ["sample_checkerboard", "sample_distance", "sample_saturation", "sample_std"]
     for row in rows:
-        assert list(row) == fields
+        last = of_samples if row["step"] == 5 else []  # they are looked at every hundred steps
+        assert [*row] == [*fields, *sorted([*signals, *last]), "time"]
         assert row["images"] == 16 * row["step"]
         assert 0 < row["d_real"] < 1
         assert row["loss_d"] == pytest.approx(-row["value"], rel=1e-4)  # the same by definition, for this loss

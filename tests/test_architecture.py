@@ -32,33 +32,41 @@ ALLOWED = {
     "rundir": {"errors", "files", "untrusted"},
     "metrics": {"data", "errors", "noise", "processes", "sampling", "translating"},
     "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling", "translating"},
-    "training": {"augment", "data", "errors", "metrics", "noise", "penalties", "pictures", "processes", "rundir"},
+    "training": {
+        "augment", "data", "diagnostics", "errors", "metrics", "noise", "penalties", "pictures", "processes", "rundir",
+        "typed",
+    },
     "config": {
         "augment", "data", "errors", "metrics", "noise", "pictures", "rundir", "sampling", "training", "translating",
     },
     "terminal": {"metrics"},
+    "typed": set(),
+    "diagnostics": {"metrics", "typed"},
+    "reports": {"diagnostics", "files", "metrics", "rundir", "typed", "untrusted", "__init__"},
     "commands": {
-        "config", "data", "errors", "files", "metrics", "pictures", "processes", "rundir", "sampling", "terminal",
-        "training", "translating",
+        "config", "data", "diagnostics", "errors", "files", "metrics", "pictures", "processes", "reports", "rundir",
+        "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
     "api": {
         "augment", "commands", "config", "data", "errors", "losses", "noise", "processes", "rundir", "sampling",
         "training",
     },
-    "cli": {"commands", "config", "errors", "rundir", "terminal", "__init__"},
+    "cli": {"commands", "config", "errors", "reports", "rundir", "terminal", "__init__"},
     "__init__": {"api"},
     "__main__": {"cli", "errors"},
 }  # fmt: skip
 HYDRA_USERS = {
-    "cli", "config.explain", "config.hydra_fixes", "config.resolvers", "config.schema", "config.sweep",
-    "config.targets", "config.validation",
+    "cli", "config.defaults", "config.explain", "config.hydra_fixes", "config.resolvers", "config.schema",
+    "config.sweep", "config.targets", "config.validation",
 }  # fmt: skip
 WITHOUT_TORCH = {
-    "__init__", "__main__", "cli", "commands.report", "config.cluster", "config.explain", "config.hydra_fixes",
-    "config.paths", "config.resolvers", "config.schema", "config.selection", "config.sweep", "config.validation",
-    "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
-    "rundir.layout", "rundir.records", "rundir.status", "terminal", "untrusted.safetensors_header",
+    "__init__", "__main__", "cli", "commands.doctor", "commands.report", "config.cluster", "config.defaults",
+    "config.explain", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies",
+    "config.hydra_fixes", "config.paths", "config.resolvers", "config.schema", "config.selection", "config.sweep",
+    "config.validation", "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
+    "reports.curves", "reports.facts", "reports.page", "reports.pictures", "reports.sweep", "reports.write",
+    "rundir.layout", "rundir.records", "rundir.status", "terminal", "typed", "untrusted.safetensors_header",
 }  # fmt: skip
 PRINTING = {"__main__", "cli", "terminal", "commands"}
 TREES = {

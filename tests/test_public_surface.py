@@ -43,6 +43,7 @@ def test_the_keys_of_the_commands():
             "eval_every",
             "on_nonfinite",
             "on_write_error",
+            "on_collapse",
             "run_dir",
             "resume",
             "init",
@@ -81,7 +82,8 @@ def test_the_keys_of_the_commands():
             "trust",
         ],
         "eval": ["ckpt", "real", "fake", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
-        "report": ["run"],
+        "report": ["run", "out"],
+        "doctor": ["run", "json"],
     }
 
 
@@ -100,7 +102,7 @@ def test_the_verbs_and_their_keywords():
     ]  # fmt: skip
     assert list(parameters["Plan"]) == [
         "steps", "max_seconds", "lr_decay_after", "log_every", "sample_every", "checkpoint_every", "eval_every", "keep",
-        "on_nonfinite", "on_write_error",
+        "on_nonfinite", "on_write_error", "on_collapse",
     ]  # fmt: skip
     assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
         ["prior", "z_dim"], ["function", "interval", "clip", "precision"],

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from gan_cli.config import build, networks
+from gan_cli.config.defaults import settled
 from gan_cli.config.explain import explain
-from gan_cli.config.resume import settled
 
 NETS = sorted(path.stem for path in (CONFIGS / "net").glob("*.yaml"))
 CHOICES = ["default"] + [

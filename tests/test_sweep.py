@@ -25,6 +25,7 @@ from gan_cli.commands import report, train
 from gan_cli.config import cluster
 from gan_cli.config.sweep import folder_name
 from gan_cli.metrics.catalogue import FIRST_SCORES, TERMS
+from gan_cli.reports import sweep
 from gan_cli.rundir import status
 from gan_cli.rundir.records import read_metrics
 
@@ -58,12 +59,12 @@ def test_seeds_share_a_row_and_common_overrides_are_left_out(tmp_path):
         _run(tmp_path, str(i), overrides={"k": k, "seed": seed, "steps": "9", "run_dir": str(i)}, value=value)
     diverged = {"k": "2", "seed": "1", "steps": "9", "resume": "auto"}
     _run(tmp_path, "x", "diverged", diverged, "step 2: no longer finite", value=9.0)  # metrics from before
-    first, second = report.collect(report.find(tmp_path))
+    first, second = sweep.collect(sweep.find(tmp_path))
     assert (first.choices, first.finished, first.runs) == ({"k": "2"}, 1, 2)
     assert first.metrics["value"] == (-5.0, None)
     assert (second.choices, second.finished, second.runs) == ({"k": "10"}, 2, 2)
     assert second.metrics["value"] == (-2.0, math.sqrt(2))
-    text, complete = report.run({"run": str(tmp_path)})
+    text, complete = report.table_of(tmp_path)
     lines = text.splitlines()
     assert lines[1].split()[:3] == ["2", "1/2", "-5.000"]
     assert lines[2].split()[:5] == ["10", "2/2", "-2.000", "±", "1.414"]
@@ -75,9 +76,9 @@ def test_seeds_share_a_row_and_common_overrides_are_left_out(tmp_path):
 def test_a_sweep_over_seeds_alone_is_one_row(tmp_path):
     for i in range(3):
         _run(tmp_path, str(i), overrides={"seed": str(i)})
-    (row,) = report.collect(report.find(tmp_path))
+    (row,) = sweep.collect(sweep.find(tmp_path))
     assert (row.choices, row.runs) == ({}, 3)
-    assert report.run({"run": str(tmp_path)}).complete
+    assert report.table_of(tmp_path).complete
     assert (tmp_path / "results.csv").read_text().splitlines()[1].startswith("3,3,0.5,0.0,")
 
 
@@ -85,13 +86,13 @@ def test_scores_come_first_where_runs_have_them(tmp_path):
     for i in range(2):
         _run(tmp_path, str(i), overrides={"k": "1", "seed": str(i)}, frechet=7.0 + i)
     _run(tmp_path, "plain", overrides={"k": "2", "seed": "0"})
-    rows = report.collect(report.find(tmp_path))
+    rows = sweep.collect(sweep.find(tmp_path))
     assert rows[0].metrics["frechet"] == (7.5, math.sqrt(0.5))
     head, first, second = report.table(rows).splitlines()
     assert head.split()[:4] == ["k", "runs", "frechet", "value"]
     assert first.split()[2:5] == ["7.500", "±", "0.707"]
     assert second.split()[2] == "-"
-    report.write_csv(rows, tmp_path / "results.csv")
+    sweep.write_csv(rows, tmp_path / "results.csv")
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0].startswith("k,finished,runs,frechet_mean,frechet_std,value_mean")
     assert lines[2].startswith("2,1,1,,,0.5")
@@ -101,7 +102,7 @@ def test_runs_that_are_not_there_are_named(call, tmp_path):
     _run(tmp_path, "k-1", "running", {"k": "1"})  # and no process is at work
     (tmp_path / "0" / "checkpoints").mkdir(parents=True)  # of an older gan-cli
     _run(tmp_path, "k-7", "failed", {"k": "7"}, "a mistake")  # never began, and is no longer asked for
-    report.write_plan(tmp_path, {"k-1": {"k": "1"}, "k-2": {"k": "2"}})
+    sweep.write_plan(tmp_path, {"k-1": {"k": "1"}, "k-2": {"k": "2"}})
     done = call("gan-report", "run=.")
     assert done.returncode == 0, done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()[1:3]] == [["1", "0/1"], ["2", "0/1"]]
@@ -119,14 +120,14 @@ def test_a_status_that_is_none_is_a_failed_run(tmp_path, content):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "status.json").write_text(content)
     (tmp_path / "sweep.json").write_text(content)
-    text, complete = report.run({"run": str(tmp_path)})
+    text, complete = report.table_of(tmp_path)
     assert "run: failed: status.json can't be read" in text
     assert not complete
 
 
 @pytest.mark.parametrize(("words", "line"), [
-    (["run=."], "no run in .: give the folder of a sweep"),
-    ([], "run is needed: run=PATH, the folder of a sweep"),
+    (["run=."], "no run in .: give the folder of a run"),
+    ([], "run is needed: run=PATH, the folder of a run"),
     (["runs=x"], "no key 'runs'; did you mean 'run'?"),
     (["-m", "run=x,y"], "gan-report has no -m"),
 ])  # fmt: skip
@@ -353,7 +354,7 @@ def test_a_cluster_is_no_part_of_a_run_and_shows_each_process_its_gpu(call, plug
     assert shown == ["4,6", "6", "6"] and os.environ["CUDA_VISIBLE_DEVICES"] == "4,6"
     stored = [path.read_text() for path in (tmp_path / "sweep").glob("*/config.yaml")]
     assert len(stored) == 2 and "cluster" not in "".join(stored)
-    (row,) = report.collect(report.find(tmp_path / "sweep"))
+    (row,) = sweep.collect(sweep.find(tmp_path / "sweep"))
     assert (row.choices, row.finished) == ({}, 2)  # no column of the table
     assert call("gan-train", *words, "seed=0", "steps=2", "cluster=local", "resume=auto").returncode == 0  # it went on
 
@@ -493,7 +494,7 @@ def test_a_sweep_outlives_a_killed_run(choice, tmp_path):
     assert process.returncode == 2, errors
     assert "Traceback" not in said + errors
     assert re.search(rf"^  {re.escape(name)}: killed at step \d", said, re.MULTILINE), said
-    complete = [run.folder.name for run in report.find(tmp_path / "sweep") if run.state == "complete"]
+    complete = [run.folder.name for run in sweep.find(tmp_path / "sweep") if run.state == "complete"]
     if choice == "cluster=local":
         assert "a process of this sweep was killed" in errors  # joblib ends its other processes
     else:

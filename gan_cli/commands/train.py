@@ -3,16 +3,18 @@
 import gc
 import logging
 import math
-import re
-import shlex
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gan_cli import files, processes
+import torch
+
+from gan_cli import __version__, files, processes, typed
 from gan_cli.config.build import Assembled, assemble
-from gan_cli.config.resume import resumed, settled
+from gan_cli.config.defaults import settled
+from gan_cli.config.resume import resumed
 from gan_cli.config.saved import SavedRun, open_run
 from gan_cli.config.trust import to_be_trusted
 from gan_cli.errors import TrainingDiverged, UserError
@@ -68,9 +70,10 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
     for line in parts.notes:
         log.warning(line)
     checkpoint.save_config(run_dir, parts.config)
-    record.begin(parts.state.step)
     compute, batches = parts.compute, parts.state.batches
-    tell(f"on {_shared_by(batches)}{described(compute.device, compute.bf16, compute.compile, batches.resident)}")
+    device = described(compute.device, compute.bf16, compute.compile, batches.resident)
+    record.begin(parts.state.step, {"device": device, **_versions()})
+    tell(f"on {_shared_by(batches)}{device}")
     if parts.found:
         tell(parts.found)
     gc.enable()  # paused by the command while it starts
@@ -82,6 +85,11 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
     record.end(step, complete=more is not None)
     _say_goodbye(step, run_dir, more, parts.config)
     return outcome
+
+
+def _versions() -> dict[str, str]:
+    return {"gan-cli": __version__, "torch": torch.__version__, "Python": platform.python_version(),
+            "system": platform.platform()}  # fmt: skip
 
 
 class Task(NamedTuple):
@@ -149,7 +157,7 @@ def execute(parts: Assembled, run_dir: Path, resume: Checkpoint | None) -> Outco
     """Train the assembled run to its end, or until a signal stops it, and write ``run_dir``."""
     with Run(
         parts.state, parts.plan, run_dir, Display if processes.leads() else Silence, draw=parts.draw,
-        evaluate=parts.evaluate, sinks=parts.sinks, config=parts.config, resume=resume,
+        evaluate=parts.evaluate, observe=parts.observe, sinks=parts.sinks, config=parts.config, resume=resume,
     ) as going:  # fmt: skip
         state = parts.state
         algorithm.train(state.game, state.batches, state.optimizers, going, k=parts.k, update=parts.update)
@@ -178,7 +186,7 @@ def _already_done(
     """The outcome of a complete run, for ``resume=auto`` when a finished command is typed again."""
     if config["resume"] != "auto":
         where = layout.file_to_resume(config["resume"]) or run_dir
-        raise UserError(f"the run in {_shown(where)} is complete; add {more} to go on")
+        raise UserError(f"the run in {typed.shown(where)} is complete; add {more} to go on")
     write_curves(run_dir)  # missing if the run was killed right after its last checkpoint
     write_run_animation(run_dir)
     progress = saved.checkpoint.progress
@@ -190,28 +198,14 @@ def _already_done(
 def _say_goodbye(step: int, run_dir: Path, more: str | None, config: Mapping[str, Any]) -> None:
     """Print the three last lines: where the files are, how to sample or translate, how to continue the run."""
     packages, translates = to_be_trusted(config), "source_channels" in config
-    shown = _shown(run_dir)
+    shown = typed.shown(run_dir)
     trust = [f"trust=[{','.join(packages)}]"] if packages else []
+    ckpt, resume = typed.word("ckpt", shown), typed.word("resume", shown)
     pictures = [name for name in ("curves.png", "training.webp", "training.gif") if (run_dir / name).is_file()]
     names = ["samples/", "checkpoints/", *pictures]
     tell(f"step {step:,}: {', '.join(names[:-1])} and {names[-1]} are in {shown}")
     if translates:
-        tell(f"to translate: {shlex.join(['gan-translate', f'ckpt={_quoted(shown)}', 'input=FOLDER', *trust])}")
+        tell(f"to translate: {typed.line('gan-translate', [ckpt, 'input=FOLDER', *trust])}")
     else:
-        tell(f"to sample: {shlex.join(['gan-sample', f'ckpt={_quoted(shown)}', 'n=64', *trust])}")
-    tell(f"to go on:  {shlex.join(['gan-train', f'resume={_quoted(shown)}', *([more] if more else []), *trust])}")
-
-
-def _shown(folder: Path) -> str:
-    """The shortest path to ``folder`` that can be typed here. With hydra.job.chdir, here is in ``folder`` itself."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder != here and folder.is_relative_to(here) else folder)
-
-
-def _quoted(value: str) -> str:
-    """``value`` for Hydra's grammar: quoted if it has other characters than those of a plain path."""
-    plain = all(c.isalnum() or c in "/-_.+:" for c in value)
-    if plain:
-        return value
-    doubled = re.sub(r'(\\+)(?="|$)', r"\1\1", value)  # only backslashes before a quote are special
-    return '"' + doubled.replace('"', '\\"') + '"'
+        tell(f"to sample: {typed.line('gan-sample', [ckpt, 'n=64', *trust])}")
+    tell(f"to go on:  {typed.line('gan-train', [resume, *([more] if more else []), *trust])}")

@@ -13,7 +13,7 @@ from gan_cli.augment import Augment
 from gan_cli.config import networks, translation
 from gan_cli.config.advice import unsound
 from gan_cli.config.data import class_names, image_shape, training_data
-from gan_cli.config.display import display
+from gan_cli.config.display import display, observed
 from gan_cli.config.saved import SavedRun
 from gan_cli.config.targets import bound, check_options, instantiated, module_of, target_of, whole_number
 from gan_cli.data.pairs import Domains
@@ -34,7 +34,8 @@ from gan_cli.training.state import MakeOptimizer, State, make_optimizers
 class Assembled(NamedTuple):
     """A run that is ready to start.
 
-    ``draw`` makes the picture of a step. ``evaluate`` computes the current scores. Each checkpoint saves ``config``.
+    ``draw`` makes the picture of a step. ``evaluate`` computes the current scores, and ``observe`` the signals of the
+    samples. Each checkpoint saves ``config``.
     ``notes`` are the lines to show before the run starts. ``found`` says what was found in the user's own data.
     """
 
@@ -49,6 +50,7 @@ class Assembled(NamedTuple):
     config: Mapping[str, Any]
     notes: Sequence[str]
     found: str = ""
+    observe: Callable[[], Mapping[str, float]] | None = None
 
 
 def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assembled:
@@ -78,7 +80,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         of_data |= translation.network_facts(config, data.source_channels)
     generator, discriminator = pair or networks.pair(config["net"], of_data)
     check_batch_size(config["batch_size"], generator, discriminator)
-    facts = {
+    facts: dict[str, Any] = {
         "generator": generator, "discriminator": discriminator, "loss": loss(config["loss"]),
         "penalty": held_back, "augment": augmentation, "average": Average(**config["ema"]), "compute": compute,
     }  # fmt: skip
@@ -115,6 +117,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         },
         notes=[*inherited, *unsound(config, discriminator)],
         found=getattr(data, "description", ""),
+        observe=observed(data, played, facts.get("noise"), config["seed"], config["conditional"]),
     )
 
 

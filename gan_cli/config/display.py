@@ -14,13 +14,16 @@ from gan_cli.data import Dataset, Points
 from gan_cli.data.pairs import Domains, Pairs
 from gan_cli.metrics import quality
 from gan_cli.metrics import translation as measures
+from gan_cli.metrics.signals import checkerboard, diversity, saturation
 from gan_cli.noise import Noise
 from gan_cli.pictures.samples import drawing
 from gan_cli.pictures.translations import translations
-from gan_cli.sampling import class_rows, latents
+from gan_cli.sampling import class_rows, generate, labels_like, latents, to_uint8
 from gan_cli.training.games import Game
 from gan_cli.training.translation import CycleGAN
 from gan_cli.translating import mode_for
+
+OBSERVED = 64  # samples of which the signals of a tick are made
 
 
 def display(
@@ -55,6 +58,34 @@ def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool
     """A function that computes the scores of the game's samples. UserError if no score applies to the data."""
     discriminator = next(iter(played.networks("discriminator").values()))
     return partial(quality.scores(data, discriminator, noise, conditional), played.sampled())
+
+
+def observed(
+    data: Dataset | Points | Domains, played: Game, noise: Noise | None, seed: int, conditional: bool = False
+) -> Callable[[], Mapping[str, float]] | None:
+    """A function that makes the signals of :data:`OBSERVED` samples, beside as many examples of the data.
+
+    It uses the same latents, labels and examples each time. None for a game that translates: its output follows its
+    input, and has no diversity of its own.
+    """
+    if noise is None or isinstance(data, Domains) or len(data) < 2:
+        return None
+    z, known = latents(noise, OBSERVED, seed), data.labels if conditional else None
+    labels = None if known is None else labels_like(known, OBSERVED, seed)
+    real = data.examples[torch.linspace(0, len(data) - 1, min(OBSERVED, len(data))).long()]
+
+    def observe() -> dict[str, float]:
+        finish = to_uint8 if isinstance(data, Dataset) else Tensor.float
+        samples = torch.cat(list(generate(played.sampled(), z, finish=finish, labels=labels)))
+        found = diversity(samples, real)
+        if isinstance(data, Dataset):
+            found |= {
+                "sample_saturation": saturation(samples, real),
+                "sample_checkerboard": checkerboard(samples, real),
+            }
+        return found
+
+    return observe
 
 
 class Held(NamedTuple):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gan_cli.config.defaults import settled
 from gan_cli.config.paths import PLACES
 from gan_cli.config.saved import SavedRun
 from gan_cli.config.trust import check_resolved, check_trusted
@@ -17,7 +18,8 @@ MOVES = frozenset(f"dataset.{name}" for name in PLACES)
 MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
-        "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error", "sinks", "resume", "trust",
+        "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error", "on_collapse", "sinks",
+        "resume", "trust",
     }
 )  # fmt: skip
 
@@ -36,18 +38,6 @@ BEFORE: Mapping[str, Any] = {
 PENALTY_BEFORE: Mapping[str, Any] = {"precision": "auto"}
 # Defaults of the dataset ``folder`` for options that older checkpoints lack.
 FOLDER_BEFORE: Mapping[str, Any] = {"fit": "crop", "range": "auto", "labels": None, "holdout": None}
-
-
-def settled(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``config`` without resolved keys: the shorthands ``optimizer.lr`` and ``.betas``, the networks' recipe.
-
-    ``cluster``, which is no part of a run, is left out as well.
-    """
-    result = {name: value for name, value in config.items() if name != "cluster"}
-    for group, taken_in in (("optimizer", ("lr", "betas")), ("net", ("recipe",))):
-        if isinstance(result.get(group), Mapping):
-            result[group] = {name: value for name, value in result[group].items() if name not in taken_in}
-    return result
 
 
 def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str]) -> dict[str, Any]:

@@ -92,6 +92,9 @@ class TrainConfig:
     on_write_error: str = key(
         "retry", "retry: train on and try again when the disk is full; or stop", choices=("retry", "stop")
     )
+    on_collapse: str = key(
+        "go_on", "go_on: a mode collapse is told, and may heal; stop: it ends the run", choices=("go_on", "stop")
+    )
     run_dir: str = key("outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}", "the run folder")
     resume: str | None = key(
         None, "a run folder to go on with; auto: run_dir, if it holds a run; FILE: from there, in run_dir"
@@ -175,12 +178,21 @@ class EvalConfig:
 class ReportConfig:
     """``gan-report``."""
 
-    run: str = field(default=MISSING, metadata={"help": "the folder of a sweep, or of one run"})
+    run: str = field(default=MISSING, metadata={"help": "the folder of a run, of a sweep, or of runs anywhere below"})
+    out: str | None = key(None, "FILE.html; null: report.html in that folder")
+
+
+@dataclass
+class DoctorConfig:
+    """``gan-doctor``."""
+
+    run: str = field(default=MISSING, metadata={"help": "the folder of a run"})
+    json: bool = key(False, "print the findings as JSON")
 
 
 COMMANDS: dict[str, type] = {
     "train": TrainConfig, "sample": SampleConfig, "translate": TranslateConfig, "eval": EvalConfig,
-    "report": ReportConfig,
+    "report": ReportConfig, "doctor": DoctorConfig,
 }  # fmt: skip
 
 

@@ -56,6 +56,19 @@ TERMS: Mapping[str, str | None] = {
     "penalty": None,
 }
 
+# The signals of a tick, with what each is. They are in the files only.
+SIGNALS: Mapping[str, str] = {
+    "d_accuracy_real": "share of real images that D takes for real",
+    "d_accuracy_fake": "share of fake images that D takes for fake",
+    "grad_norm_d": "norm of D's gradient",
+    "grad_norm_g": "norm of G's gradient",
+    "augment_p": "probability of ADA's operations",
+    "sample_std": "standard deviation over the samples, as a part of the data's",
+    "sample_distance": "median distance of two samples, as a part of the data's",
+    "sample_saturation": "share of black and white pixels, minus the data's",
+    "sample_checkerboard": "energy at the Nyquist frequencies, as a multiple of the data's",
+}
+
 # The other entries of a record.
 CLOCKS = frozenset({"step", "images", "seconds", "time"})
 
@@ -73,20 +86,20 @@ def format_record(record: Mapping[str, float]) -> str:
     parts = [f"{record['images_per_second']:,.0f} images/s"] if "images_per_second" in record else []
     known = {**TERMS, **SCORES}
     parts += [words.format(record[name]) for name, words in known.items() if words and name in record]
-    others = record.keys() - known.keys() - CLOCKS - {"images_per_second"}
+    others = record.keys() - known.keys() - SIGNALS.keys() - CLOCKS - {"images_per_second"}
     parts += [f"{name} {record[name]:.3g}" for name in record if name in others]
     return ", ".join(parts)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """``names`` of a record, without :data:`CLOCKS`, in the order of a table: scores, V(D, G), terms, speed."""
-    first = [*SCORES, "value", *TERMS]
-    wanted = [name for name in dict.fromkeys(names) if name not in CLOCKS and name != "images_per_second"]
+    """``names`` of a record in the order of a table: scores, V(D, G), terms, speed; without clocks and signals."""
+    first, left_out = [*SCORES, "value", *TERMS], {*CLOCKS, *SIGNALS, "images_per_second"}
+    wanted = [name for name in dict.fromkeys(names) if name not in left_out]
     ranked = sorted(wanted, key=lambda name: first.index(name) if name in first else len(first))
     return [*ranked, "images_per_second"]
 
 
 def own_terms(names: Iterable[str]) -> list[str]:
     """The ``names`` of a record that this package does not know: terms and scores that the user defined."""
-    known = {*SCORES, *TERMS, *CLOCKS, "images_per_second"}
+    known = {*SCORES, *TERMS, *SIGNALS, *CLOCKS, "images_per_second"}
     return [name for name in dict.fromkeys(names) if name not in known]

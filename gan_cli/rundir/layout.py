@@ -11,10 +11,10 @@ from pathlib import Path
 from gan_cli.errors import UserError
 
 CONFIG, METRICS, CURVES, EVENTS = "config.yaml", "metrics.jsonl", "curves.png", "events.out.tfevents.gan-cli"
-STATUS = "status.json"
+STATUS, FINDINGS = "status.json", "findings.jsonl"
 LAST, BEST = "last.safetensors", "best.safetensors"
 OWN = (".lock", "samples", "checkpoints")  # in a stranger's folder these may be links
-EARLY = ("checkpoints", CONFIG, METRICS, EVENTS, STATUS, "samples")  # made before the run has a checkpoint
+EARLY = ("checkpoints", CONFIG, METRICS, EVENTS, STATUS, FINDINGS, "samples")  # made before the run has a checkpoint
 
 
 def numbered(folder: Path, step: int) -> Path:

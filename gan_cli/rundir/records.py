@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from gan_cli.files import append, write_atomic
-from gan_cli.rundir.layout import METRICS, sample_grids
+from gan_cli.rundir.layout import FINDINGS, METRICS, sample_grids
+
+LONGEST = 50_000_000  # bytes of a file of records that is read whole
+LONGEST_LINE, MOST = 65_536, 20_000  # of a longer file: bytes of a line, and lines
 
 Record = Mapping[str, float]
 # A sink is called with the run folder, records, sample grids (step and file of each), and a flag. If the flag is true,
@@ -79,7 +82,12 @@ class Records:
             self._stale.discard(name)
 
 
-def _lines(rows: Iterable[Record]) -> bytes:
+def write_findings(run_dir: Path, findings: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``findings.jsonl``: the findings of a run so far, in the order in which they began."""
+    write_atomic(run_dir / FINDINGS, _lines(findings))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()
 
 
@@ -89,13 +97,34 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     Invalid records are left out, and so are records whose step is not greater than the step before.
     """
     path = run_dir / METRICS
+    return _valid(path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else [])
+
+
+def _valid(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:
+    """The records that ``lines`` hold: see :func:`read_metrics`."""
     rows: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+    for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
             if _is_record(row) and (not rows or row["step"] > rows[-1]["step"]):
                 rows.append(row)
     return rows
+
+
+def read_some(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of a run folder, of a very long file some: evenly spread lines, :data:`MOST` of them, and the last.
+
+    A run of some days has all of its records read. Longer files, which no run writes, are bounded in time and memory.
+    """
+    path = run_dir / METRICS
+    if not path.is_file() or path.stat().st_size <= LONGEST:
+        return read_metrics(run_dir)
+    with path.open("rb") as file:
+        lines = sum(1 for _ in iter(lambda: file.readline(LONGEST_LINE), b""))
+        every = -(-lines // MOST)
+        file.seek(0)
+        pieces = enumerate(iter(lambda: file.readline(LONGEST_LINE), b""))
+        return _valid(line for i, line in pieces if i % every == 0 or i == lines - 1)
 
 
 def _is_record(row: Any) -> bool:

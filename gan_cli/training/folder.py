@@ -1,18 +1,21 @@
 """The files of a run: checkpoints, sample grids, records, curves and the animation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from PIL import Image
 
+from gan_cli import typed
+from gan_cli.diagnostics.doctor import Finding, examined
+from gan_cli.diagnostics.findings import NOTE
 from gan_cli.pictures.animation import write_run_animation
 from gan_cli.pictures.curves import write_curves
 from gan_cli.pictures.grids import write_png
 from gan_cli.rundir import checkpoint, layout
 from gan_cli.rundir.disk_retry import Writer
-from gan_cli.rundir.records import Records, Sink
+from gan_cli.rundir.records import Records, Sink, read_metrics, write_findings
 from gan_cli.training.plan import Plan
 from gan_cli.training.state import State
 
@@ -23,7 +26,7 @@ class Files(Protocol):
     @property
     def saved(self) -> bool: ...
     def begin(self) -> None: ...
-    def record(self, row: Mapping[str, float]) -> None: ...
+    def record(self, row: Mapping[str, float]) -> Sequence[Finding]: ...
     def write(self, finished: bool, stopping: bool, asked: bool, is_best: bool) -> bool: ...
     def rewind(self) -> None: ...
 
@@ -49,6 +52,7 @@ class Folder:
         self._config = config or {}
         layout.remove_grids_after(run_dir, state.step)
         self._records = Records(run_dir, state.step, sinks)
+        self._doctor, self._say, self._untold = examined(read_metrics(run_dir), self._config), say, False
         self._writer = Writer(plan.on_write_error, say, stopped)
         self._saved_best = state.best
 
@@ -64,9 +68,15 @@ class Folder:
         if self._state.step == 0 or not self.saved:
             self._save()  # a full disk is found now, and a rollback has a checkpoint
 
-    def record(self, row: Mapping[str, float]) -> None:
-        """Add a tick's record. :meth:`write` writes it."""
+    def record(self, row: Mapping[str, float]) -> list[Finding]:
+        """Add a tick's record. :meth:`write` writes it. Tell and return the findings that begin or end with it."""
         self._records.add(row)
+        news = [finding for finding in self._doctor.look(row) if finding.severity != NOTE]
+        for finding in news:
+            more = f" (gan-doctor run={typed.shown(self._run_dir)})" if finding.until is None else ""
+            self._say(finding.line + more)
+        self._untold = self._untold or bool(news)
+        return news
 
     def write(self, finished: bool, stopping: bool, asked: bool, is_best: bool) -> bool:
         """Write what is due after this step: all if ``finished``, a checkpoint if ``stopping`` or ``asked`` for one.
@@ -82,11 +92,16 @@ class Folder:
         """The state was restored: remove the pictures and the records of later steps."""
         layout.remove_grids_after(self._run_dir, self._state.step)
         self._records.rewind(self._state.step)
+        kept = [row for row in read_metrics(self._run_dir) if row["step"] <= self._state.step]
+        self._doctor, self._untold = examined(kept, self._config), True
 
     def _write(self, finished: bool, asked: bool, is_best: bool) -> None:
         """Write the files that are due. After an OSError it may be called again."""
         plan, step = self._plan, self._state.step
         self._records.flush()
+        if self._untold:
+            write_findings(self._run_dir, [finding.facts for finding in self._doctor.history])
+            self._untold = False
         if finished or step % plan.sample_every == 0:
             self._write_grid()
             self._records.flush()
@@ -121,8 +136,9 @@ class NoFolder:
     def begin(self) -> None:
         """Nothing to write."""
 
-    def record(self, row: Mapping[str, float]) -> None:
+    def record(self, row: Mapping[str, float]) -> Sequence[Finding]:
         """Nothing to write."""
+        return ()
 
     def write(self, finished: bool, stopping: bool, asked: bool, is_best: bool) -> bool:
         """Nothing to write."""

@@ -6,7 +6,7 @@ shows an example.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from gan_cli import processes
-from gan_cli.augment import Augment
+from gan_cli.augment import ADA, Augment
 from gan_cli.noise import Noise, sample_noise
 from gan_cli.training import ema
 from gan_cli.training.batches import Batch
@@ -89,6 +89,10 @@ class Game(nn.Module):
     def average(self, step: int, batch_size: int) -> None:
         """Update the averages. Called after both sides' updates of each step; ``step`` counts from 1."""
 
+    def signals(self) -> Mapping[str, Tensor]:
+        """Numbers of the last step for the record, scalars: means over this process's share. Asked for at ticks."""
+        return {}
+
 
 class Adversarial(Game):
     """The game of Goodfellow et al. 2014: G maps noise to images, D tells real images from fake images.
@@ -124,6 +128,7 @@ class Adversarial(Game):
         self._forward = compute.compiled(self.generator), compute.compiled(self.discriminator)
         self._averaged, self._latest = ema.tensors(self.ema), ema.tensors(self.generator)
         self._real_logits: dict[int, Tensor] = {}  # of D's last update, by share
+        self._fake_logits: dict[int, Tensor] = {}
 
     def generate(self, batch: Batch) -> Tensor:
         """Fake images from fresh noise and the batch's labels, as many as the batch has real images."""
@@ -155,7 +160,7 @@ class Adversarial(Game):
         real, fake = (images.detach().requires_grad_(due) for images in (batch.real, fake))
         real_logits, fake_logits = self.judge(batch, real, fake, penalised=due)
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
-        self._real_logits[batch.part] = real_logits.detach()
+        self._real_logits[batch.part], self._fake_logits[batch.part] = real_logits.detach(), fake_logits.detach()
         terms |= outputs(real_logits.detach(), fake_logits.detach())
         if self.penalty and due:
             critic = partial(self._critic, batch, {real: real_logits, fake: fake_logits})
@@ -171,6 +176,10 @@ class Adversarial(Game):
     def average(self, step: int, batch_size: int) -> None:
         decay = ema.decay(step * batch_size, batch_size, self._average.half_life, self._average.ramp)
         ema.update(self._averaged, self._latest, decay)
+
+    def signals(self) -> Mapping[str, Tensor]:
+        adaptive = {"augment_p": self.augment.p} if isinstance(self.augment, ADA) else {}
+        return {**accuracies(self._real_logits.values(), self._fake_logits.values()), **adaptive}
 
     def _critic(self, batch: Batch, judged: Mapping[Tensor, Tensor], images: Tensor) -> Tensor:
         """D as a penalty calls it: the logits of images that the loss ``judged``, else those of a pass of its own."""
@@ -194,3 +203,12 @@ def outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
     values = logsigmoid(real_logits) + logsigmoid(-fake_logits)
     recorded = {"d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid(), "value": values}
     return {name: Term(values, weight=None) for name, values in recorded.items()}
+
+
+def accuracies(real_logits: Iterable[Tensor], fake_logits: Iterable[Tensor]) -> dict[str, Tensor]:
+    """The shares of real and of fake images on the right side of D's decision, where its logit is 0.
+
+    ``2 * d_accuracy_real - 1`` is r_t = E[sign D(x)] of Karras et al. 2020 (arXiv 2006.06676).
+    """
+    real, fake = (torch.cat([part.flatten() for part in parts]) for parts in (real_logits, fake_logits))
+    return {"d_accuracy_real": real.gt(0).float().mean(), "d_accuracy_fake": fake.lt(0).float().mean()}

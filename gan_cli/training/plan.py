@@ -31,6 +31,7 @@ class Plan:
     keep: int | None = None  # how many of the newest checkpoints are kept; None: all
     on_nonfinite: str = "rollback"  # or "stop": the response to a non-finite step
     on_write_error: str = "retry"  # or "stop": the response to a failed write
+    on_collapse: str = "go_on"  # or "stop": the response to a mode collapse that the doctor finds
 
 
 class Show(Protocol):

@@ -20,6 +20,7 @@ from gan_cli.rundir.signals import Stopped, stop_on_signal
 from gan_cli.training.folder import Files, Folder, NoFolder
 from gan_cli.training.nonfinite import Watch
 from gan_cli.training.plan import Outcome, Plan, Show, lr_factor
+from gan_cli.training.signals import Observe, signals
 from gan_cli.training.state import State
 from gan_cli.training.stopwatch import Stopwatch
 from gan_cli.training.terms import Terms, Totals
@@ -29,6 +30,7 @@ class Run:
     """A run that writes its folder: a context manager. An algorithm iterates over its :meth:`steps`.
 
     ``draw`` makes the picture of a step. ``evaluate`` computes the current scores; a lower first score is better.
+    ``observe`` makes the signals of the samples.
     ``show`` makes the display, given the current step, the number of steps, the stopwatch and the limit in seconds.
     Each checkpoint saves ``config``. The run continues from the checkpoint ``resume`` if that is given.
 
@@ -47,17 +49,18 @@ class Run:
         *,
         draw: Callable[[int], Image.Image],
         evaluate: Callable[[], Mapping[str, float]] | None = None,
+        observe: Observe | None = None,
         sinks: Mapping[str, Sink] | None = None,
         config: Mapping[str, Any] | None = None,
         resume: Checkpoint | None = None,
     ) -> None:
         self.state, self.plan, self.run_dir = state, plan, run_dir
-        self._evaluate, self._metrics = evaluate, dict[str, float]()
+        self._evaluate, self._observe, self._metrics = evaluate, observe, dict[str, float]()
         if resume:
             state.restore(resume)
             state.stopwatch = Stopwatch(state.device, resume.progress.seconds)
         processes.copy_from_leader(state.game.state_dict().values())
-        self._ticked = state.progress
+        self._ticked, self._collapsed = state.progress, False
         sides = {side: state.game.networks(side) for side in ("discriminator", "generator")}
         self._watch = Watch(sides, state.device)
         with contextlib.ExitStack() as stack:
@@ -117,7 +120,7 @@ class Run:
     def _settle(self) -> bool:
         """Do the tasks due after this step. Return whether it was the last step."""
         plan, step, stopwatch = self.plan, self.state.step, self.state.stopwatch
-        late = plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds
+        late = self._collapsed or (plan.max_seconds is not None and stopwatch.seconds >= plan.max_seconds)
         # All processes act alike on a signal to one of them, and on the clock of the slowest.
         ended, signum, asked = processes.most([late, self._stop.signum or 0, self._stop.save_signum or 0])
         self._stop.signum = signum or self._stop.signum
@@ -136,7 +139,7 @@ class Run:
         """Do the tasks due after this step: all if ``finished``, a checkpoint if ``stopping`` or ``asked`` for one."""
         scores, is_best = self._scores(finished)
         if finished or scores or self.state.step % self.plan.log_every == 0:
-            self._tick(scores)
+            self._tick(scores, finished)
         if self._files.write(finished, stopping, asked, is_best) and asked:
             self._stop.saved()
 
@@ -156,13 +159,16 @@ class Run:
         state.best = score
         return scores, True
 
-    def _tick(self, scores: Mapping[str, float]) -> None:
-        """Record the means of the terms since the last tick, and the scores."""
+    def _tick(self, scores: Mapping[str, float], last: bool) -> None:
+        """Record the means of the terms since the last tick, the signals and the scores."""
         state, now = self.state, self.state.progress
         rate = (now.images - self._ticked.images) / (now.seconds - self._ticked.seconds)
         counted = {"step": state.step, "images": now.images, "seconds": now.seconds, "images_per_second": rate}
-        self._metrics = {**counted, **sorted_terms(state.totals.means()), **scores, "time": time.time()}
-        self._files.record(self._metrics)
+        seen = signals(state, self._observe, self.plan.log_every, last)
+        self._metrics = {**counted, **sorted_terms(state.totals.means()), **seen, **scores, "time": time.time()}
+        news = self._files.record(self._metrics)
+        if self.plan.on_collapse == "stop" and any(one.name == "collapse" and one.until is None for one in news):
+            self._collapsed = True  # the next step is the last one
         self._show.tick(self._metrics)
         state.totals, self._ticked = Totals(state.device), now
 

@@ -5,7 +5,7 @@ first in each step, as in Algorithm 1 and in the code of pix2pix. The code of Cy
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gan_cli.training import ema
 from gan_cli.training.batches import Batch
 from gan_cli.training.device import Compute
-from gan_cli.training.games import Average, Game, Loss, full, outputs
+from gan_cli.training.games import Average, Game, Loss, accuracies, full, outputs
 from gan_cli.training.pool import Pool
 from gan_cli.training.terms import Term, Terms
 
@@ -52,6 +52,7 @@ class Translation(Game):
         self._apart = {name: any(isinstance(part, MIXING) for part in network.modules())
                        for name, network in networks.items()}  # fmt: skip
         self._real_logits: dict[tuple[str, int], Tensor] = {}  # of D's last update, by network and share
+        self._fake_logits: dict[tuple[str, int], Tensor] = {}
 
     def split(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sources and the targets of ``batch``."""
@@ -71,6 +72,7 @@ class Translation(Game):
         """The discriminator's terms on ``real`` and ``fake`` images: its loss, and its outputs for the record."""
         real_logits, fake_logits = (patches(logits) for logits in self.apply_to(name, real, fake))
         self._real_logits[name, batch.part] = real_logits.detach()
+        self._fake_logits[name, batch.part] = fake_logits.detach()
         terms = {f"loss_d{suffix}": _mean(self._loss(real_logits.flatten(), fake_logits.flatten())[0], real)}
         if not suffix:
             seen = outputs(real_logits.detach().flatten(), fake_logits.detach().flatten())
@@ -84,6 +86,9 @@ class Translation(Game):
         (logits,) = self.apply_to(name, fake)
         values = self._loss(self._real_logits[name, batch.part].flatten(), patches(logits).flatten())[1]
         return {f"loss_g{suffix}": _mean(values, fake, self.adversarial)}
+
+    def signals(self) -> Mapping[str, Tensor]:
+        return accuracies(self._real_logits.values(), self._fake_logits.values()) if self._real_logits else {}
 
     def average(self, step: int, batch_size: int) -> None:
         decay = ema.decay(step * batch_size, batch_size, self._average.half_life, self._average.ramp)

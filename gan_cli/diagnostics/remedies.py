@@ -1,0 +1,133 @@
+"""What to type against a finding: the run's own line of gan-train, with other values of a few keys."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gan_cli import typed
+from gan_cli.diagnostics.findings import Seen
+
+PLACE = ("run_dir", "resume", "trust", "init")
+FIXED_RATE = 0.002  # of Adam, for a side whose own rate is beyond repair
+
+
+def line(name: str, config: Mapping[str, Any], words: Sequence[str], run_dir: str) -> str | None:
+    """The line to type against the finding ``name`` of the run in ``run_dir``, begun with ``words``; None for a note.
+
+    It begins a new run beside the old one. Words of the old line that the remedy replaces are left out.
+    """
+    if name == "past_its_best":
+        return typed.line("gan-sample", [typed.word("ckpt", f"{run_dir}/checkpoints/best.safetensors"), "n=64"])
+    changes = REMEDIES[name](Seen(config)) if name in REMEDIES else []
+    if not changes:
+        return None
+    return typed.line("gan-train", [*kept(words, changes), *changes, typed.word("run_dir", f"{run_dir}-treated")])
+
+
+def kept(words: Sequence[str], changes: Sequence[str]) -> list[str]:
+    """Those of ``words`` that the ``changes`` don't replace: the same key, or a key within a group that they choose."""
+    keys = [word.partition("=")[0] for word in changes]
+
+    def stays(word: str) -> bool:
+        key = word.lstrip("+~").partition("=")[0]
+        return key not in (*PLACE, *keys) and not any(key.startswith(f"{other}.") for other in keys)
+
+    return [word for word in words if stays(word)]
+
+
+def held_back(seen: Seen) -> list[str]:
+    """D is held back: no saturating loss, one D step, a penalty that bites."""
+    if seen.loss == "minimax":
+        changes = ["loss=nonsaturating"]
+    elif seen.option("k", 1) > 1:
+        changes = ["k=1"]
+    else:
+        changes = []
+    gamma = seen.option("penalty.gamma")
+    if not seen.option("penalty._target_"):
+        changes.append("penalty=r1")
+    elif isinstance(gamma, int | float):
+        changes.append(f"penalty.gamma={gamma * 10 if gamma > 0.01 else usual_gamma(seen):.4g}")
+    return changes
+
+
+def usual_gamma(seen: Seen) -> float:
+    """A gamma to begin with: 1 for images, the variance's hundredth or so for points of unit scale."""
+    return 0.01 if len(seen.option("image_shape", [])) == 1 else 1.0
+
+
+def slower(seen: Seen) -> list[str]:
+    """Both rates a tenth, and at most :data:`FIXED_RATE`. And a penalty, if there is none."""
+    changes = []
+    for side in ("generator", "discriminator"):
+        rate = seen.option(f"optimizer.{side}.lr")
+        if isinstance(rate, int | float) and rate > 0:
+            changes.append(f"optimizer.{side}.lr={min(rate / 10, FIXED_RATE):.2g}")
+    return changes + ([] if seen.option("penalty._target_") else ["penalty=r1"])
+
+
+def against_collapse(seen: Seen) -> list[str]:
+    """A penalty if there is none, else slower steps; the same rate for both; a larger batch."""
+    if rates_apart(seen):
+        return slower(seen)
+    if not seen.option("penalty._target_") or seen.option("penalty.gamma") == 0:
+        return held_back(seen)
+    size = seen.option("batch_size", 32)
+    return [f"batch_size={size * 4}"] if size < 64 else slower(seen)
+
+
+def rates_apart(seen: Seen) -> bool:
+    """Whether a rate of Adam is so high that it alone explains the trouble."""
+    rates = [seen.option(f"optimizer.{side}.lr") for side in ("generator", "discriminator")]
+    return any(isinstance(rate, int | float) and rate > 0.02 for rate in rates)
+
+
+def equal_rates(seen: Seen) -> list[str]:
+    """G gets D's rate."""
+    rate = seen.option("optimizer.discriminator.lr", FIXED_RATE)
+    return [f"optimizer.generator.lr={rate:.2g}"]
+
+
+def against_no_gradient(seen: Seen) -> list[str]:
+    """Slower steps if the rates are high, else D is held back."""
+    return slower(seen) if rates_apart(seen) else held_back(seen)
+
+
+def against_standing_still(seen: Seen) -> list[str]:
+    """G's rate if it is next to nothing, else what helps a G without a gradient."""
+    rate = seen.option("optimizer.generator.lr", 1.0)
+    return equal_rates(seen) if rate < 1e-6 else against_no_gradient(seen)
+
+
+def freed(seen: Seen) -> list[str]:
+    """A hundredth of the penalty that keeps D at chance; faster steps without one."""
+    gamma = seen.option("penalty.gamma")
+    if isinstance(gamma, int | float) and gamma > usual_gamma(seen):
+        return [f"penalty.gamma={max(gamma / 100, usual_gamma(seen)):.4g}"]
+    return []
+
+
+def augmented(seen: Seen) -> list[str]:
+    """Augmentation for little data."""
+    return ["augment=diffaugment"] if not seen.option("augment._target_") else []
+
+
+def unaugmented(seen: Seen) -> list[str]:
+    """ADA's published target, or fixed augmentation."""
+    return ["augment.target=0.6", "augment.speed=500000"] if seen.option("augment.target") != 0.6 else [
+        "augment=diffaugment"
+    ]  # fmt: skip
+
+
+REMEDIES = {
+    "nearly_nonfinite": slower,
+    "rate_too_high": lambda seen: slower(seen) if rates_apart(seen) or seen.loss != "minimax" else held_back(seen),
+    "no_gradient": against_no_gradient,
+    "collapse": against_collapse,
+    "g_stands_still": against_standing_still,
+    "d_overpowers": held_back,
+    "d_at_chance": freed,
+    "d_memorises": augmented,
+    "augmentation_leaks": unaugmented,
+    "batch_too_small": lambda seen: ["batch_size=32"],
+    "oscillation": slower,
+}
