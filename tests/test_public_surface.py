@@ -107,5 +107,7 @@ def test_the_verbs_and_their_keywords():
         ["half_life", "ramp"], ["device", "bf16", "compile", "dtype"],
     ]  # fmt: skip
     fields = [f.name for f in dataclasses.fields(Dataset)]
-    assert fields == ["images", "labels", "class_names", "description", "fingerprint"]
+    assert fields == [
+        "images", "labels", "class_names", "description", "fingerprint", "attributes", "licence",
+    ]  # fmt: skip
     assert [f.name for f in dataclasses.fields(Points)] == ["points", "mixture"]

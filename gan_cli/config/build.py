@@ -111,6 +111,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
             "examples": len(data),
             "class_names": names,
             "fingerprint": data.fingerprint,
+            **({"licence": licence} if (licence := getattr(data, "licence", None)) else {}),
             **origin(parent, saved),
         },
         notes=[*inherited, *unsound(config, discriminator)],
