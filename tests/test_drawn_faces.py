@@ -6,10 +6,15 @@ import sys
 import pytest
 import torch
 from helpers import FAST
+from scipy.stats import entropy
 
 from gan_cli.data import NoSplit, drawing
 from gan_cli.data.drawn_faces import drawn_faces
 from gan_cli.errors import UserError
+from gan_cli.metrics import suite
+from gan_cli.metrics.extractor import face_extractor
+from gan_cli.metrics.face_classifier import likeliest
+from gan_cli.metrics.measurement import Data, Inapplicable
 
 pytest.importorskip("dicebear")
 
@@ -101,6 +106,26 @@ def test_a_run_names_the_licence(call, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "20 drawn faces of 32x32: Adventurer by Lisa Wischofsky, CC BY 4.0" in done.stdout
     assert "licence: Adventurer by Lisa Wischofsky, CC BY 4.0" in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_the_shipped_classifier_counts_the_attributes():
+    train, test = drawn_faces(n=200), drawn_faces(n=200, split="test")
+    data = Data(train, None, test, lambda: test.images, 40, 0, torch.device("cpu"), 50)
+    found = suite.attributes(data)
+    assert list(found) == ["frechet_attributes", "attribute_kl", "values_hit"]
+    for one in found.values():  # the held-out faces are the samples here
+        assert one.value == pytest.approx(one.real_data) and one.extractor.name == "face classifier"
+    sizes = [len(values) for values in train.attributes.values.values()]
+    logits = data.features_by(face_extractor)
+    picked = likeliest(logits.extractor.classify(logits.fake), sizes)
+    assert (picked == test.attributes.indices).double().mean() > 0.93
+    column = list(train.attributes.values).index("backgroundColor")
+    counts = [torch.bincount(of.attributes.indices[:, column].int(), minlength=6)[:5].numpy() for of in (test, train)]
+    expected = entropy(*counts)
+    assert found["attribute_kl"].details["backgroundColor"] == pytest.approx(expected, rel=1e-6)
+    others = Data(drawn_faces(**SMALL, style="lorelei"), None, None, lambda: None, 20, 0, torch.device("cpu"), 50)
+    with pytest.raises(Inapplicable, match="needs drawn faces of style=adventurer"):
+        suite.attributes(others)
 
 
 def test_styles_have_their_own_licences():

@@ -80,7 +80,20 @@ def test_the_keys_of_the_commands():
             "root",
             "trust",
         ],
-        "eval": ["ckpt", "real", "fake", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
+        "eval": [
+            "ckpt",
+            "real",
+            "fake",
+            "metrics",
+            "n",
+            "seed",
+            "weights",
+            "batch_size",
+            "extractor",
+            "device",
+            "root",
+            "trust",
+        ],
         "report": ["run"],
     }
 

@@ -35,7 +35,8 @@ class Assembled(NamedTuple):
     """A run that is ready to start.
 
     ``draw`` makes the picture of a step. ``evaluate`` computes the current scores. Each checkpoint saves ``config``.
-    ``notes`` are the lines to show before the run starts. ``found`` says what was found in the user's own data.
+    ``notes`` are the lines to show before the run starts. ``found`` says what was found in the user's own data,
+    ``cost`` what a score takes.
     """
 
     state: State
@@ -49,6 +50,7 @@ class Assembled(NamedTuple):
     config: Mapping[str, Any]
     notes: Sequence[str]
     found: str = ""
+    cost: str = ""
 
 
 def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assembled:
@@ -94,15 +96,15 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     batches = Batches(
         data, config["batch_size"], config["seed"], compute.device, config["conditional"], config["accumulate"]
     )
-    draw, evaluate = display(config, data, played, len(names))
+    shown = display(config, data, played, len(names))
     return Assembled(
         state=State(played, make_optimizers(played, make, held_back.clip), batches, compute.device),
         plan=Plan(**{name: config[name] for name in Plan.__dataclass_fields__}),
         k=config["k"],
         update=config["update"],
         compute=compute,
-        draw=draw,
-        evaluate=evaluate,
+        draw=shown.draw,
+        evaluate=shown.evaluate,
         sinks=sinks(config["sinks"]),
         config={
             **config,
@@ -116,6 +118,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         },
         notes=[*inherited, *unsound(config, discriminator)],
         found=getattr(data, "description", ""),
+        cost=shown.cost,
     )
 
 
