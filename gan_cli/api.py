@@ -171,14 +171,17 @@ def sample(
 def evaluate(
     ckpt: str | Path, metrics: str | Sequence[str] = "all", *, n: int = 10_000, seed: int = 0, weights: str = "ema",
     batch_size: int = 256, device: str = "auto", root: str | Path | None = None, trust: Sequence[str] = (),
+    extractor_weights: str | Path | None = None,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Measure a run folder or a checkpoint file as ``gan-eval`` does. Return each number's value and origin.
 
     ``metrics`` are those of ``gan-eval --help``. ``n`` samples are compared with the data that the run names, or with
-    the data in ``root``. No file is written. UserError if no metric applies.
+    the data in ``root``. ``extractor_weights`` is a file of Inception's weights. No file is written. UserError if no
+    metric applies.
     """
     config = {
         "metrics": metrics, "n": n, "seed": seed, "weights": weights, "batch_size": batch_size, "device": device,
         "root": None if root is None else str(root),
+        "extractor": {"weights": None if extractor_weights is None else str(extractor_weights)},
     }  # fmt: skip
     return evaluate_command.measurements(open_run(ckpt, trust), config).rows

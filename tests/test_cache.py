@@ -220,7 +220,7 @@ def test_two_starts_at_once_decode_once(root, decoded, caplog, monkeypatch):
         start.join()
     assert results == [[0, 10, 20, 30, 40]] * 2
     assert len(decoded) == 5
-    assert sum("another run decodes the same images" in message for message in caplog.messages) == 1
+    assert sum("another run makes the same images" in message for message in caplog.messages) == 1
 
 
 def _no_folder(root, monkeypatch):

@@ -17,7 +17,7 @@ COUNTS = {
     ".": 7,
     "augment": 5,
     "cluster": 3,
-    "dataset": 11,
+    "dataset": 12,
     "experiment": 25,
     "game": 3,
     "hydra/job_logging": 1,

@@ -23,7 +23,7 @@ from gan_cli.data.idx import mnist
 from gan_cli.errors import UserError
 from gan_cli.metrics import catalogue, inception, measurement, points, quality, suite, translation_suite, two_sample
 from gan_cli.metrics.classifier import WEIGHTS
-from gan_cli.metrics.extractor import digit_extractor, extractor_for, pixel_extractor
+from gan_cli.metrics.extractor import digit_extractor, extractor_for, pixel_extractor, random_extractor
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.pair import read_pair
 from gan_cli.networks import mlp, toy
@@ -63,6 +63,7 @@ def measured(tmp_path):
     def run(run_dir, **settings):
         defaults = {"metrics": "all", "n": 64, "seed": 0, "weights": "ema", "batch_size": 50, "device": "cpu"}
         of = {"ckpt": str(run_dir), "real": None, "fake": None, "root": None, "trust": []}
+        of["extractor"] = {"weights": None}
         report = evaluate.run({**of, **defaults, **settings})
         return report.splitlines(), json.loads((run_dir / "eval.json").read_text())
 
@@ -74,15 +75,16 @@ def test_the_command_measures_everything_and_says_with_what(call, digits, tmp_pa
     run_dir = _save_run(tmp_path, node, (1, 28, 28))
     done = call("gan-eval", "ckpt=run", "n=64", "seed=5", "device=cpu")
     assert (done.returncode, done.stderr) == (0, "")
-    title, head, *rows, skipped, warning, where = done.stdout.splitlines()
+    title, head, *rows, faces, skipped, warning, where = done.stdout.splitlines()
     assert title == "step 7, ema weights, seed 5"
+    assert faces == "skipped attributes: needs drawn faces of style=adventurer"
     assert skipped == "skipped label_accuracy: needs a conditional generator"
     assert head.split("  ")[0] == "metric"
     found = json.loads((run_dir / "eval.json").read_text())
     assert [row.split()[0] for row in rows] == list(found)
     assert set(found) == {
-        "frechet", "kid", "precision", "recall", "density", "coverage", "inception_score", "classes_hit", "class_kl",
-        "parzen", "c2st_accuracy", "one_nn_accuracy", "copying",
+        "frechet", "frechet_random", "kid", "precision", "recall", "density", "coverage", "inception_score",
+        "classes_hit", "class_kl", "parzen", "c2st_accuracy", "one_nn_accuracy", "copying",
     }  # fmt: skip
     assert "k-means centres beat real data" in warning
     assert where == "also in run/eval.json"
@@ -132,8 +134,8 @@ def test_a_classifier_that_does_not_know_the_classes_is_not_asked(tmp_path, digi
     shifted = Dataset(data.images, (data.labels + 1) % 10, data.class_names)
     monkeypatch.setattr(saved, "training_data", lambda _: shifted)
     node = {"_target_": "gan_cli.data.idx.mnist", "root": str(digits), "size": 14}
-    report, found = measured(_save_run(tmp_path, node, (1, 14, 14)), metrics=["modes", "frechet"])
-    assert list(found) == ["frechet"] and found["frechet"]["extractor"] == "pixels"
+    report, found = measured(_save_run(tmp_path, node, (1, 14, 14)), metrics=["modes", "c2st"])
+    assert list(found) == ["c2st_accuracy"] and found["c2st_accuracy"]["extractor"] == "pixels"
     assert report[-3] == "skipped modes: needs labelled data, and a classifier for them"
     note = r"the digit classifier names only [0-9]+% of the training images right; here images are compared in pixels"
     assert re.fullmatch(note, report[-2])
@@ -173,9 +175,13 @@ def test_what_a_folder_of_colour_images_lacks_is_said(tmp_path, monkeypatch, mea
     assert "parzen, c2st, one_nn, memorisation: needs held-out data, and this dataset has no test split" in line
     assert not (tmp_path / "run" / "eval.json").exists()
     report, found = measured(tmp_path / "run")
-    assert list(found) == ["frechet", "kid", "precision", "recall", "density", "coverage"]
+    assert list(found) == ["frechet_random", "precision", "recall", "density", "coverage"]
+    assert found.pop("frechet_random")["extractor"] == "random VGG-like network"
     assert {(figure["extractor"], figure["extractor_sha256"]) for figure in found.values()} == {("pixels", None)}
     assert report[-2] == NO_INCEPTION + "; here images are compared in pixels"
+    assert f"skipped frechet, kid: {NO_INCEPTION}" in report
+    with pytest.raises(UserError, match="frechet: " + re.escape(NO_INCEPTION)):
+        measured(tmp_path / "run", metrics=["frechet_random", "frechet"])
 
 
 def test_grey_images_that_are_no_digits_are_not_judged_as_digits(tmp_path, measured, monkeypatch, digits):
@@ -183,13 +189,12 @@ def test_grey_images_that_are_no_digits_are_not_judged_as_digits(tmp_path, measu
     data = mnist(root=str(digits), size=14)  # small, so that the distance in pixels doesn't take long
     monkeypatch.setattr(saved, "training_data", lambda _: Dataset(data.images, data.labels, tuple("abcdefghij")))
     node = {"_target_": "gan_cli.data.idx.fashion_mnist", "root": str(digits), "size": 14}
-    report, found = measured(_save_run(tmp_path, node, (1, 14, 14)), metrics=["frechet", "c2st", "modes"])
+    report, found = measured(_save_run(tmp_path, node, (1, 14, 14)), metrics=["frechet_random", "c2st", "modes"])
     assert {name: figure["extractor"] for name, figure in found.items()} == {
-        "frechet": "pixels",
+        "frechet_random": "random VGG-like network",
         "c2st_accuracy": "pixels",
     }
-    pixels = [images.flatten(1) / 255 for images in (data.images, sample("run", tmp_path))]
-    assert found["frechet"]["value"] == pytest.approx(frechet_distance(*pixels), rel=1e-4)
+    assert found["frechet_random"]["value"] > found["frechet_random"]["real_data"] > 0
     assert report[-3] == "skipped modes: needs labelled data, and a classifier for them"
     assert report[-2].startswith(NO_INCEPTION)
 
@@ -204,7 +209,7 @@ def test_inception_sees_grey_images_as_colour_and_transparent_ones_over_white(mo
     (tmp_path / "w").write_bytes(b"weights")
     network = torch.nn.Module()
     network.forward = lambda images: (seen.append(images), (images.flatten(1)[:, :4].float(),))[1]
-    monkeypatch.setattr(inception, "load_inception", lambda: (network, tmp_path / "w"))
+    monkeypatch.setattr(inception, "load_inception", lambda weights: (network, tmp_path / "w"))
     grey = torch.full((2, 1, 28, 28), 7, dtype=torch.uint8)
     assert extractor_for((1, 28, 28), torch.device("cpu"), tuple("abc")).name == "Inception-v3"
     extractor_for((1, 28, 28), torch.device("cpu")).features(grey)
@@ -220,14 +225,15 @@ def test_scores_during_training_judge_only_digits_as_digits(monkeypatch):
     data = mnist(split="test")
     some = data.images[:80]
     generator = mlp.Generator((1, 28, 28), 4, widths=(8,))
-    monkeypatch.setattr(quality, "grey_scores", functools.partial(quality.grey_scores, n=40))
+    monkeypatch.setattr(quality, "feature_scores", functools.partial(quality.feature_scores, n=40))
     noise = Noise("normal", 4)
     clothes = quality.scores(Dataset(some, data.labels[:80], tuple("abcdefghij")), None, noise)(generator)
-    fake = torch.cat(list(sampling.generate(generator, sampling.latents(noise, 40, 0)))).flatten(1) / 255
-    assert clothes["frechet"] == pytest.approx(frechet_distance(some.flatten(1) / 255, fake), rel=1e-4)
+    fake = torch.cat(list(sampling.generate(generator, sampling.latents(noise, 40, 0))))
+    random = random_extractor(torch.device("cpu")).features
+    assert clothes["frechet_random"] == pytest.approx(frechet_distance(random(some), random(fake)), rel=1e-4)
     digits = quality.scores(Dataset(some, data.labels[:80], data.class_names), None, noise)(generator)
     features = digit_extractor(torch.device("cpu")).features
-    expected = frechet_distance(features(some), features((fake * 255).round().byte().reshape(-1, 1, 28, 28)))
+    expected = frechet_distance(features(some), features(fake))
     assert digits["frechet"] == pytest.approx(expected, rel=1e-4)
 
 
@@ -295,12 +301,11 @@ def test_two_sets_of_images_are_compared_without_a_run(call, pair, own_cache):
     assert rows[-1] == "also in eval.json"
     assert NO_INCEPTION + "; here images are compared in pixels at 18x18" in rows
     found = json.loads((pair / "eval.json").read_text())
-    assert {"frechet", "precision", "recall", "c2st_accuracy", "one_nn_accuracy", "copying"} <= set(found)
+    assert {"frechet_random", "precision", "recall", "c2st_accuracy", "one_nn_accuracy", "copying"} <= set(found)
     low, high = found["c2st_accuracy"]["null_interval"]
     assert low <= found["c2st_accuracy"]["value"] <= high
     assert 0.3 < found["copying"]["value"] < 0.7 and found["copying"]["identical"] == 0
     assert (found["copying"]["real"], found["copying"]["fake"], found["copying"]["split"]) == ("real", "same", "real")
-    assert found["kid"]["error"] is None  # of 60 images and 60 there is one subset of 60
     before = (pair / "eval.json").read_bytes()
 
     done = call("gan-eval", "real=real", "fake=copies", "device=cpu", "metrics=[memorisation]", "n=50")
@@ -310,10 +315,18 @@ def test_two_sets_of_images_are_compared_without_a_run(call, pair, own_cache):
     found = json.loads((pair / "eval-2.json").read_text())["copying"]
     assert (found["value"], found["identical"], found["n_fake"], found["n_real"]) == (1, 50, 50, 60)
 
-    done = call("gan-eval", "real=real", "fake=fake.npz", "device=cpu", "metrics=[c2st,one_nn,frechet]")
+    done = call("gan-eval", "real=real", "fake=fake.npz", "device=cpu", "metrics=[c2st,one_nn,frechet_random]")
     assert done.stdout.startswith("60 real images (real), 40 fake (fake.npz), at 8x8 in grey, seed 0\n")
     found = json.loads((pair / "eval-3.json").read_text())
     assert found["one_nn_accuracy"]["value"] > 0.9 and found["one_nn_accuracy"]["n_real"] == 40
+
+
+def test_of_60_images_and_60_there_is_one_subset_of_60():
+    data = mnist(split="test")
+    real = Dataset(data.images[:60], data.labels[:60], data.class_names)
+    alike = measurement.Pair(real, data.images[60:120], 60, 0, torch.device("cpu"), 50)
+    assert suite.kid(alike)["kid"].error is None
+    assert suite.kid(measurement.Pair(real, data.images[60:100], 60, 0, torch.device("cpu"), 50))["kid"].error > 0
 
 
 def test_a_folder_of_digits_by_class_is_judged_as_digits(pair, digits):
@@ -323,6 +336,7 @@ def test_a_folder_of_digits_by_class_is_judged_as_digits(pair, digits):
         Image.fromarray(data.images[i, 0].numpy()).save(pair / "digits" / str(int(data.labels[i])) / f"{i}.png")
     np.savez(pair / "fake.npz", images=data.images[60:100].permute(0, 2, 3, 1).numpy())
     of = {"ckpt": None, "real": "digits", "fake": "fake.npz", "metrics": ["frechet", "modes"], "n": 64, "seed": 0}
+    of["extractor"] = {"weights": None}
     report = evaluate.run({**of, "device": "cpu", "batch_size": 50}).splitlines()
     assert "in grey" in report[0] and all("digit classifier" in row for row in report[2:5])
     assert [row.split()[0] for row in report[2:5]] == ["frechet", "classes_hit", "class_kl"]
@@ -392,6 +406,11 @@ def test_the_weights_of_inception_that_cannot_be_had_or_read(tmp_path, monkeypat
     (tmp_path / "cache" / "weights.pth").write_bytes(b"not weights")
     with pytest.raises(UserError, match=r"weights.pth is not Inception's weights .* remove it"):
         inception.load_inception()
+    with pytest.raises(UserError, match=r"extractor.weights=.*mine.pth is not there; give the file weights.pth"):
+        inception.load_inception(str(tmp_path / "mine.pth"))
+    (tmp_path / "mine.pth").write_bytes(b"not weights")
+    with pytest.raises(UserError, match=r"mine.pth is not Inception's weights"):
+        inception.load_inception(str(tmp_path / "mine.pth"))
 
 
 def test_a_dataset_that_a_checkpoint_names_is_not_run_unless_trusted(tmp_path, measured):

@@ -81,7 +81,20 @@ def test_the_keys_of_the_commands():
             "root",
             "trust",
         ],
-        "eval": ["ckpt", "real", "fake", "metrics", "n", "seed", "weights", "batch_size", "device", "root", "trust"],
+        "eval": [
+            "ckpt",
+            "real",
+            "fake",
+            "metrics",
+            "n",
+            "seed",
+            "weights",
+            "batch_size",
+            "extractor",
+            "device",
+            "root",
+            "trust",
+        ],
         "report": ["run", "out"],
         "doctor": ["run", "json"],
     }
@@ -109,5 +122,7 @@ def test_the_verbs_and_their_keywords():
         ["half_life", "ramp"], ["device", "bf16", "compile", "dtype"],
     ]  # fmt: skip
     fields = [f.name for f in dataclasses.fields(Dataset)]
-    assert fields == ["images", "labels", "class_names", "description", "fingerprint"]
+    assert fields == [
+        "images", "labels", "class_names", "description", "fingerprint", "attributes", "licence",
+    ]  # fmt: skip
     assert [f.name for f in dataclasses.fields(Points)] == ["points", "mixture"]

@@ -286,8 +286,8 @@ def test_a_run_that_is_ended_while_its_disk_is_full_says_what_is_lost(tmp_path, 
 
 def test_an_evaluated_run_keeps_its_best(call, tmp_path, monkeypatch):
     """The Fréchet distance while it trains; few images, so that it doesn't take long."""
-    whole = quality.grey_scores
-    monkeypatch.setattr(quality, "grey_scores", lambda real, *noise: whole(real[:300], *noise, n=200))
+    whole = quality.feature_scores
+    monkeypatch.setattr(quality, "feature_scores", lambda real, *noise: whole(real[:300], *noise, n=200))
     done = call("gan-train", *SMALL, "steps=20", "eval_every=10", "run_dir=run")
     assert done.returncode == 0, done.stderr
     scores = {row["step"]: row["frechet"] for row in read_metrics(tmp_path / "run") if "frechet" in row}

@@ -80,9 +80,9 @@ def measurements(saved: SavedRun, config: Mapping[str, Any]) -> Measured:
     labels = _labels(saved, splits, config)
     data = Data(
         *splits, lambda: _draw(saved, generator, labels, config), config["n"], config["seed"], device,
-        config["batch_size"], labels,
+        config["batch_size"], labels, config["extractor"]["weights"],
     )  # fmt: skip
-    measured, skipped = suite.measure(data, suite.METRICS, _names(config["metrics"], suite.METRICS))
+    measured, skipped = suite.measure(data, suite.METRICS, *_names(config["metrics"], suite.METRICS))
     facts["n_held_out"] = min(config["n"], len(splits.test)) if splits.test else None
     found = [f"real data: {splits.train.description}"] if splits.train.description else []
     return _recorded(measured, skipped, [*found, *data.notes], facts)
@@ -96,7 +96,7 @@ def _of_points(saved: SavedRun, generator: nn.Module, config: Mapping[str, Any],
         found, generator, saved.discriminator(), saved.noise, config["n"], config["seed"], config["batch_size"]
     )
     names = _names(config["metrics"], points.METRICS)
-    return _recorded(*suite.measure(data, points.METRICS, names), [], facts)
+    return _recorded(*suite.measure(data, points.METRICS, *names), [], facts)
 
 
 def _of_translation(
@@ -113,15 +113,15 @@ def _of_translation(
         generator, found.sources[:n], found.targets[:n], found.paired, found.split, mode, config["seed"], back
     )
     names = _names(config["metrics"], translation_suite.METRICS)
-    return _recorded(*suite.measure(data, translation_suite.METRICS, names), [own.description, *data.notes], facts)
+    return _recorded(*suite.measure(data, translation_suite.METRICS, *names), [own.description, *data.notes], facts)
 
 
 def _of_pair(config: Mapping[str, Any]) -> tuple[Measured, str]:
     """The measurements of two sets of images, and a line that says what was compared."""
     device = devices.device(config["device"])
     real, fake = read_pair(config["real"], config["fake"])
-    data = Pair(real, fake, config["n"], config["seed"], device, config["batch_size"])
-    measured, skipped = suite.measure(data, suite.METRICS, _names(config["metrics"], suite.METRICS))
+    data = Pair(real, fake, config["n"], config["seed"], device, config["batch_size"], config["extractor"]["weights"])
+    measured, skipped = suite.measure(data, suite.METRICS, *_names(config["metrics"], suite.METRICS))
     channels, height, width = real.image_shape
     facts = {
         "seed": config["seed"],
@@ -175,10 +175,10 @@ def _draw(saved: SavedRun, generator: nn.Module, labels: Tensor | None, config: 
     return torch.cat(blocks)
 
 
-def _names(metrics: str | Sequence[str] | None, known: Mapping[str, Any]) -> list[str]:
-    """The requested metrics, each once. ``all`` or nothing means all that are ``known`` for such data."""
+def _names(metrics: str | Sequence[str] | None, known: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """The requested metrics, each once, and whether each was named. ``all`` or nothing means all that are ``known``."""
     words = [metrics] if isinstance(metrics, str) else metrics or ["all"]
-    return list(known) if "all" in words else list(dict.fromkeys(words))
+    return (list(known), False) if "all" in words else (list(dict.fromkeys(words)), True)
 
 
 def _provenance(found: Measurement) -> dict[str, Any]:

@@ -74,8 +74,8 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
     device = described(compute.device, compute.bf16, compute.compile, batches.resident)
     record.begin(parts.state.step, {"device": device, **_versions()})
     tell(f"on {_shared_by(batches)}{device}")
-    if parts.found:
-        tell(parts.found)
+    for line in filter(None, (parts.found, parts.cost)):
+        tell(line)
     gc.enable()  # paused by the command while it starts
     outcome = execute(parts, run_dir, saved.checkpoint if saved else None)
     step = min(outcome.step, next((int(path.stem) for path in layout.in_order(run_dir / "checkpoints")), 0))

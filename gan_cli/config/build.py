@@ -35,8 +35,8 @@ class Assembled(NamedTuple):
     """A run that is ready to start.
 
     ``draw`` makes the picture of a step. ``evaluate`` computes the current scores, and ``observe`` the signals of the
-    samples. Each checkpoint saves ``config``.
-    ``notes`` are the lines to show before the run starts. ``found`` says what was found in the user's own data.
+    samples. Each checkpoint saves ``config``. ``notes`` are the lines to show before the run starts. ``found`` says
+    what was found in the user's own data, ``cost`` what a score takes.
     """
 
     state: State
@@ -51,6 +51,7 @@ class Assembled(NamedTuple):
     notes: Sequence[str]
     found: str = ""
     observe: Callable[[], Mapping[str, float]] | None = None
+    cost: str = ""
 
 
 def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assembled:
@@ -96,15 +97,15 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     batches = Batches(
         data, config["batch_size"], config["seed"], compute.device, config["conditional"], config["accumulate"]
     )
-    draw, evaluate = display(config, data, played, len(names))
+    shown = display(config, data, played, len(names))
     return Assembled(
         state=State(played, make_optimizers(played, make, held_back.clip), batches, compute.device),
         plan=Plan(**{name: config[name] for name in Plan.__dataclass_fields__}),
         k=config["k"],
         update=config["update"],
         compute=compute,
-        draw=draw,
-        evaluate=evaluate,
+        draw=shown.draw,
+        evaluate=shown.evaluate,
         sinks=sinks(config["sinks"]),
         config={
             **config,
@@ -113,11 +114,13 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
             "examples": len(data),
             "class_names": names,
             "fingerprint": data.fingerprint,
+            **({"licence": licence} if (licence := getattr(data, "licence", None)) else {}),
             **origin(parent, saved),
         },
         notes=[*inherited, *unsound(config, discriminator)],
         found=getattr(data, "description", ""),
         observe=observed(data, played, facts.get("noise"), config["seed"], config["conditional"]),
+        cost=shown.cost,
     )
 
 

@@ -26,18 +26,28 @@ from gan_cli.translating import mode_for
 OBSERVED = 64  # samples of which the signals of a tick are made
 
 
-def display(
-    config: Mapping[str, Any], data: Dataset | Points | Domains, played: Game, classes: int
-) -> tuple[Callable[[int], Image.Image], Callable[[], Mapping[str, float]] | None]:
-    """A run's pictures by the step, and its scores if it is evaluated. UserError if the data have neither."""
+class Shown(NamedTuple):
+    """A run's pictures by the step; its scores if it is evaluated, and a line about their cost, if that is known."""
+
+    draw: Callable[[int], Image.Image]
+    evaluate: Callable[[], Mapping[str, float]] | None
+    cost: str = ""
+
+
+def display(config: Mapping[str, Any], data: Dataset | Points | Domains, played: Game, classes: int) -> Shown:
+    """What a run shows of its generator. UserError if the data have no picture, or no score to evaluate."""
     evaluated = config["eval_every"] is not None
     if isinstance(data, Domains):
         held, mode = held_images(data, config["dataset"]), mode_for(config["batch_size"])
         draw = translated(held, played, config["samples"], mode)
-        return draw, translation_scores(held, played, mode) if evaluated else None
+        return Shown(draw, translation_scores(held, played, mode) if evaluated else None)
     noise = networks.noise(config["net"])
     draw = pictures(data, played, noise, config["samples"], config["seed"], classes)
-    return draw, scores(data, played, noise, config["conditional"]) if evaluated else None
+    if not evaluated:
+        return Shown(draw, None)
+    evaluate, generator = scores(data, played, noise, config["conditional"]), played.sampled()
+    cost = evaluate.cost(generator) if isinstance(evaluate, quality.FeatureScores) else ""
+    return Shown(draw, partial(evaluate, generator), cost)
 
 
 def pictures(
@@ -54,10 +64,10 @@ def pictures(
     return lambda step: draw(step, generator)
 
 
-def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool) -> Callable[[], Mapping[str, float]]:
-    """A function that computes the scores of the game's samples. UserError if no score applies to the data."""
+def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool) -> quality.Evaluate:
+    """The scores of a generator of the game. UserError if no score applies to the data."""
     discriminator = next(iter(played.networks("discriminator").values()))
-    return partial(quality.scores(data, discriminator, noise, conditional), played.sampled())
+    return quality.scores(data, discriminator, noise, conditional)
 
 
 def observed(

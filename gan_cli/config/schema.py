@@ -158,6 +158,13 @@ class TranslateConfig:
 
 
 @dataclass
+class Extractor:
+    """The network whose features ``gan-eval`` compares."""
+
+    weights: str | None = key(None, "a file of Inception's weights; null: downloaded")
+
+
+@dataclass
 class EvalConfig:
     """``gan-eval``."""
 
@@ -169,6 +176,7 @@ class EvalConfig:
     seed: int = key(0, "of the noise, of subsets and splits", at_least=0, at_most=2**63 - 1)
     weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
     batch_size: int = key(256, "images in a pass of the feature extractor", at_least=1, at_most=65_536)
+    extractor: Extractor = key(Extractor, "extractor.weights=FILE: Inception's weights, brought along")
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
     root: str | None = key(None, "where the data are, if no longer where the run found them")
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")

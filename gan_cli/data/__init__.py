@@ -8,7 +8,7 @@ building the networks. A user-defined dataset is a function that returns either,
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,12 +23,20 @@ class NoSplit(UserError):
     """A dataset has no images of the requested split."""
 
 
+class Attributes(NamedTuple):
+    """What is known of each image: the possible ``values`` by attribute, and their ``indices``, ``[N, attributes]``."""
+
+    values: Mapping[str, tuple[str, ...]]
+    indices: Tensor
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Images ``[N, C, H, W]`` uint8, their labels ``[N]`` int64 in ``[0, classes)`` or None, and the class names.
 
     ``description`` says in one line what was found, for data that gan-cli does not know. ``fingerprint`` is a digest of
-    the files, as of :mod:`gan_cli.data.fingerprint`: a resumed run compares it.
+    the files, as of :mod:`gan_cli.data.fingerprint`: a resumed run compares it. ``licence`` is that of the images, for
+    the run folder, where whoever passes samples on must name it.
     """
 
     images: Tensor
@@ -36,6 +44,8 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     description: str = ""
     fingerprint: str | None = None
+    attributes: Attributes | None = None
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:

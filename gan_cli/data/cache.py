@@ -12,12 +12,12 @@ import math
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import compress, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def images_of(
         entry = cache_folder() / "folders" / name / "images.safetensors"
         if found := _load(entry, files, read, shape, key):
             return found
-        with _locked(entry.parent):  # another process may have made the entry meanwhile
+        with locked(entry.parent):  # another process may have made the entry meanwhile
             if found := _load(entry, files, read, shape, key):
                 return found
             _drop_orphans(entry.parent.parent)
@@ -143,18 +143,20 @@ def _make(
         found = _read_all(files, read, lambda image: file.write(image.data))
         file.write(found.facts.numpy().tobytes())
         file.seek(0)
-        file.write(_header((int(found.facts[:, 0].sum()), *shape), len(files), metadata))
+        file.write(header({"images": (int(found.facts[:, 0].sum()), *shape), "facts": (len(files), FACTS)}, metadata))
     return _load(entry, files, read, shape, metadata["key"])
 
 
-def _header(shape: tuple[int, ...], files: int, metadata: dict[str, str]) -> bytes:
-    """The first :data:`HEADER` bytes of an entry: a header in the safetensors format, padded with spaces."""
-    size = math.prod(shape)
-    table = {
-        "__metadata__": metadata,
-        "images": {"dtype": "U8", "shape": shape, "data_offsets": (0, size)},
-        "facts": {"dtype": "U8", "shape": (files, FACTS), "data_offsets": (size, size + files * FACTS)},
-    }
+def header(shapes: Mapping[str, Sequence[int]], metadata: Mapping[str, str]) -> bytes:
+    """The first :data:`HEADER` bytes of a file in the safetensors format: uint8 tensors of ``shapes``, in this order.
+
+    The header is padded with spaces.
+    """
+    table: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + math.prod(shape)
+        table[name] = {"dtype": "U8", "shape": shape, "data_offsets": (start, end)}
     return (HEADER - 8).to_bytes(8, "little") + json.dumps(table).encode().ljust(HEADER - 8)
 
 
@@ -176,14 +178,14 @@ def _drop_orphans(folders: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Lock ``folder`` for this process; create it if it is missing. Waits while another process has the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.warning("another run decodes the same images: waiting for it")
+        log.warning("another run makes the same images: waiting for it")
         lock.acquire()
     try:
         yield

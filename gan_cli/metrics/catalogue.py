@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 # The metrics of gan-eval: functions of gan_cli.metrics.suite, and the numbers that each function gives.
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "frechet": ("frechet",),
+    "frechet_random": ("frechet_random",),
     "kid": ("kid",),
     "precision_recall": ("precision", "recall"),
     "density_coverage": ("density", "coverage"),
     "inception_score": ("inception_score",),
     "modes": ("classes_hit", "class_kl", "missed", "modes", "high_quality"),
+    "attributes": ("frechet_attributes", "attribute_kl", "values_hit"),
     "jsd": ("jsd", "d_error"),
     "label_accuracy": ("label_accuracy",),
     "parzen": ("parzen",),
@@ -33,6 +35,7 @@ SCORES: Mapping[str, str | None] = {
     "ssim": "SSIM {:.3f}",
     "cycle_error": "cycle error {:.4f}",
     "frechet": "Fréchet {:.1f}",
+    "frechet_random": "Fréchet (random features) {:.3g}",
     "precision": "precision {:.2f}",
     "recall": "recall {:.2f}",
     "class_kl": "KL {:.3f}",
@@ -44,7 +47,7 @@ SCORES: Mapping[str, str | None] = {
 }
 
 # The scores that come first in an evaluation: a lower one is better. best.safetensors and a sweeper go by them.
-FIRST_SCORES = ("missed", "frechet", "class_kl", "jsd", "mae")
+FIRST_SCORES = ("missed", "frechet", "frechet_random", "class_kl", "jsd", "mae")
 
 # The terms of this package's games, and how each is shown; None for a term that is only in the files.
 TERMS: Mapping[str, str | None] = {

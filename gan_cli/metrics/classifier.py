@@ -8,10 +8,10 @@ from torch import Tensor, nn
 WEIGHTS = Path(__file__).parent / "mnist_classifier.safetensors"
 
 
-def conv_block(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
-    """A convolution that keeps the image size, batch normalisation and a ReLU."""
+def conv_block(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
+    """A convolution that divides the image size by ``stride``, batch normalisation and a ReLU."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )

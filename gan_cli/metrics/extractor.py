@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from gan_cli.data import resized
 from gan_cli.data.idx import STACKS
-from gan_cli.metrics import classifier, inception
+from gan_cli.metrics import classifier, face_classifier, inception
+from gan_cli.metrics.random_features import RandomFeatures
 from gan_cli.sampling import over_white
 
 DIGITS = tuple("0123456789")  # the class names of MNIST
@@ -50,22 +51,26 @@ class Extractor:
 
 
 def extractor_for(
-    image_shape: tuple[int, int, int], device: torch.device, class_names: Sequence[str] = ()
+    image_shape: tuple[int, int, int],
+    device: torch.device,
+    class_names: Sequence[str] = (),
+    weights: str | None = None,
 ) -> Extractor:
     """The extractor for images of this shape: the digit classifier (at 28x28) for digits, Inception for all others.
 
     The ``class_names`` say what the images are: grey digits, or stacked digits, whose channels are judged one by one.
-    UserError if Inception isn't installed or its weights can't be downloaded.
+    ``weights`` is a file of Inception's weights; without one they are downloaded. UserError if Inception isn't
+    installed or its weights can't be had.
     """
     if are_digits(image_shape, class_names):
         return digit_extractor(device)
-    network, weights = inception.load_inception()
+    network, file = inception.load_inception(weights)
     network = network.to(device)
 
     def embed(images: Tensor) -> Tensor:
         return network(images.expand(-1, 3, -1, -1).contiguous().to(device))[0]  # grey: three equal channels
 
-    return Extractor("Inception-v3", _sha256(weights), embed)
+    return Extractor("Inception-v3", _sha256(file), embed)
 
 
 def are_digits(image_shape: Sequence[int], class_names: Sequence[str]) -> bool:
@@ -85,6 +90,29 @@ def pixel_extractor(image_shape: Sequence[int]) -> Extractor:
 def unit_pixels(images: Tensor) -> Tensor:
     """uint8 images ``[N, C, H, W]`` as float32 rows ``[N, C * H * W]`` in [0, 1]; transparent ones over white."""
     return over_white(images).flatten(1).float() / 255
+
+
+def random_extractor(device: torch.device) -> Extractor:
+    """The network with random weights of :mod:`gan_cli.metrics.random_features`, for images of any kind."""
+    network = RandomFeatures().to(device)
+
+    def embed(images: Tensor) -> Tensor:
+        return network(images.to(device).expand(-1, 3, -1, -1))  # grey: three equal channels
+
+    return Extractor("random VGG-like network", network.sha256, embed)
+
+
+def face_extractor(device: torch.device) -> Extractor:
+    """The classifier of drawn faces' attributes. Its logits are those of all attributes' values, side by side."""
+    faces = face_classifier.load_face_classifier()[0].to(device)
+
+    def embed(images: Tensor) -> Tensor:
+        return faces.features(resized(images, face_classifier.SIZE).to(device) / 255)
+
+    def classify(features: Tensor) -> Tensor:
+        return faces.classify(features.to(device)).cpu()
+
+    return Extractor("face classifier", _sha256(face_classifier.WEIGHTS), embed, torch.inference_mode()(classify))
 
 
 def digit_extractor(device: torch.device) -> Extractor:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,11 +14,16 @@ from gan_cli.metrics.extractor import Extractor, extractor_for, pixel_extractor
 from gan_cli.metrics.memorisation import copying, copying_of, identical
 from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
 
+MOST_REAL = 10_000  # training images that a network of one metric alone looks at
 FEWEST = 16  # least number of real and of generated images: neighbours, subsets and halves need several
 
 
 class Inapplicable(UserError):
     """A metric has no meaning for these data, or lacks what it needs. It is skipped; the message says why."""
+
+
+class Unavailable(Inapplicable):
+    """A metric lacks a network that can be had. A metric that was asked for by name then ends the command."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,22 @@ class Measurement:
     space: str = "pixels"
 
 
+class Features(NamedTuple):
+    """Features by an ``extractor``, ``[N, F]``: of training, generated and, if any, held-out images."""
+
+    extractor: Extractor
+    train: Tensor
+    fake: Tensor
+    fresh: Tensor | None
+
+
 class Data:
     """The input of the metrics. Samples and features are computed once, when the first metric needs them.
 
     ``train`` is all the training data. ``validation`` is the part that a limit kept out of the training data. ``fresh``
     is n of the held-out images (all, if there are fewer). ``fake`` is the n samples. ``labels`` are the classes given
-    to a conditional generator. An attribute raises Inapplicable if its held-out data or a classifier of the classes is
-    missing. ``notes`` has a line if pixels stand in for features.
+    to a conditional generator. ``weights`` is a file of Inception's. An attribute raises Inapplicable if its held-out
+    data or a classifier of the classes is missing. ``notes`` has a line if pixels stand in for features.
     """
 
     kind: ClassVar[str] = "images"
@@ -64,9 +78,11 @@ class Data:
         device: torch.device,
         batch_size: int,
         labels: Tensor | None = None,
+        weights: str | None = None,
     ) -> None:
         self.train, self.validation, self.n, self.seed, self.labels = train, validation, n, seed, labels
         self._held_out, self._draw, self._device, self._batch_size = held_out, draw, device, batch_size
+        self._weights, self._lacking = weights, ""
         self.notes: list[str] = []
 
     @property
@@ -87,13 +103,19 @@ class Data:
     def extractor(self) -> Extractor:
         """The extractor for such images; if it is unavailable, or does not know their classes, their pixels."""
         try:
-            found = extractor_for(self.train.image_shape, self._device, self.train.class_names)
+            found = extractor_for(self.train.image_shape, self._device, self.train.class_names, self._weights)
             self._check_that_it_knows(found)
             return found
         except UserError as error:
-            pixels = pixel_extractor(self.train.image_shape)
+            self._lacking, pixels = str(error), pixel_extractor(self.train.image_shape)
             self.notes.append(f"{error}; here images are compared in {pixels.name}")
             return pixels
+
+    def check_trained(self) -> None:
+        """Unavailable if no network that was trained on images gives the features."""
+        assert self.extractor  # which is looked for here
+        if self._lacking:
+            raise Unavailable(self._lacking)
 
     def _check_that_it_knows(self, found: Extractor) -> None:
         """UserError if a classifier names under 90% of the data right: KMNIST has MNIST's class names as well."""
@@ -129,6 +151,18 @@ class Data:
             raise Inapplicable("needs labelled data, and a classifier for them")
         return torch.inference_mode()(self.extractor.classify)
 
+    def features_by(self, network: Callable[[torch.device], Extractor]) -> Features:
+        """The features, by another ``network``, of at most :data:`MOST_REAL` training images and of the others."""
+        extractor = network(self._device)
+        real = self.train.images[some(len(self.train), MOST_REAL, self.seed)]
+        held = None if self._held_out is None else extractor.features(self.fresh, self._batch_size, "held-out data")
+        return Features(
+            extractor,
+            extractor.features(real, self._batch_size, "training data"),
+            extractor.features(self.fake, self._batch_size, "samples"),
+            held,
+        )
+
     def compared(self) -> tuple[Tensor, Tensor]:
         """Features of equally many held-out and generated images, for a two-sample test."""
         m = min(len(self.fresh), self.n)
@@ -160,9 +194,18 @@ class Pair(Data):
 
     split = fresh_split = "real"
 
-    def __init__(self, real: Dataset, fake: Tensor, n: int, seed: int, device: torch.device, batch_size: int) -> None:
+    def __init__(
+        self,
+        real: Dataset,
+        fake: Tensor,
+        n: int,
+        seed: int,
+        device: torch.device,
+        batch_size: int,
+        weights: str | None = None,
+    ) -> None:
         chosen = fake[some(len(fake), n, seed)] if len(fake) > n else fake
-        super().__init__(real, None, None, lambda: chosen, len(chosen), seed, device, batch_size)
+        super().__init__(real, None, None, lambda: chosen, len(chosen), seed, device, batch_size, weights=weights)
 
     @cached_property
     def fresh(self) -> Tensor:

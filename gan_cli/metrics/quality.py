@@ -1,6 +1,8 @@
 """Scores of a generator, during and after training: a dict by name. A lower value of the first score is better."""
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +11,13 @@ from gan_cli.data import Dataset, Mixture, Points
 from gan_cli.data.idx import STACKS
 from gan_cli.errors import UserError
 from gan_cli.metrics import theory
-from gan_cli.metrics.extractor import are_digits, digit_extractor, extractor_for, pixel_extractor
+from gan_cli.metrics.extractor import Extractor, are_digits, digit_extractor, extractor_for, random_extractor
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.modes import class_shares, label_modes, modes
 from gan_cli.metrics.precision_recall import precision_recall
 from gan_cli.noise import Noise
 from gan_cli.processes import share, whole
-from gan_cli.sampling import generate, generate_points, labels_like, latents
+from gan_cli.sampling import TILE, generate, generate_points, labels_like, latents
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -29,7 +31,8 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, noise: Noise, co
     if isinstance(dataset, Dataset) and dataset.class_names == STACKS:
         return stack_modes(dataset, noise, known)
     if isinstance(dataset, Dataset):
-        return grey_scores(dataset.images, noise, known, are_digits(dataset.image_shape, dataset.class_names))
+        digits = are_digits(dataset.image_shape, dataset.class_names) and dataset.image_shape == (1, 28, 28)
+        return feature_scores(dataset.images, noise, known, digits)
     if dataset.mixture is None:
         raise UserError("there is no score for points of no known mixture: leave eval_every out")
     if dataset.image_shape == (1,):
@@ -37,29 +40,57 @@ def scores(dataset: Dataset | Points, discriminator: nn.Module, noise: Noise, co
     return mode_counts(dataset.mixture, noise)
 
 
-def grey_scores(
-    real: Tensor, noise: Noise, known: Tensor | None = None, digits: bool = True, n: int = 10_000
-) -> Evaluate:
-    """A function: generator -> ``frechet``, ``precision``, ``recall``, for grey images of 28x28.
+@dataclass(frozen=True)
+class FeatureScores:
+    """A function: generator -> the Fréchet distance, under ``name``, ``precision`` and ``recall``, by features.
 
-    The features of ``digits`` are the shipped digit classifier's 128; of other images they are the pixels. ``real`` are
-    all the images to compare with, uint8 ``[N, 1, 28, 28]``. Their features are computed once, here. The ``n`` samples
-    are those of seed 0. Precision and recall (k = 3) compare the samples with ``n`` real images. A conditional
-    generator gets labels drawn from ``known``. UserError for images of another shape.
+    ``real`` are features of real images, computed once, ``[M, F]``. The samples are of ``z`` and ``labels``, this
+    process's share of ``n``. Precision and recall (k = 3) compare them with n of the real images.
     """
-    if tuple(real.shape[1:]) != (1, 28, 28):
-        raise UserError(f"the scores are for grey images of 28x28, not {list(real.shape[1:])}: leave eval_every out")
-    extractor = digit_extractor(torch.device("cpu")) if digits else pixel_extractor((1, 28, 28))
-    real_features = extractor.features(real)
-    z, labels = _shares(noise, known, n)
-    some = real_features[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[:n]]
 
-    def evaluate(generator: nn.Module) -> dict[str, float]:
-        features = whole(extractor.features(torch.cat(list(generate(generator, z, labels=labels)))))[:n]
+    name: str
+    extractor: Extractor
+    real: Tensor
+    z: Tensor
+    labels: Tensor | None
+    n: int
+
+    def __call__(self, generator: nn.Module) -> dict[str, float]:
+        features = whole(self._features(generator, self.z, self.labels))[: self.n]
+        some = self.real[torch.randperm(len(self.real), generator=torch.Generator().manual_seed(0))[: self.n]]
         precision, recall = precision_recall(some, features)
-        return {"frechet": frechet_distance(real_features, features), "precision": precision, "recall": recall}
+        return {self.name: frechet_distance(self.real, features), "precision": precision, "recall": recall}
 
-    return evaluate
+    def _features(self, generator: nn.Module, z: Tensor, labels: Tensor | None) -> Tensor:
+        return self.extractor.features(torch.cat(list(generate(generator, z, labels=labels))))
+
+    def cost(self, generator: nn.Module) -> str:
+        """What is scored and about how long it takes, by the time of one tile of samples."""
+        labels = None if self.labels is None else self.labels[:TILE]
+        self._features(generator, self.z[:TILE], labels)  # the first pass of a network takes longer
+        start = time.perf_counter()
+        self._features(generator, self.z[:TILE], labels)
+        seconds = (time.perf_counter() - start) * len(self.z) / TILE
+        about = f"{self.n:,} samples and {len(self.real):,} real images by a {self.extractor.name}"
+        return f"{self.name}: {about}, about {max(seconds, 1):.0f} s each time"
+
+
+def feature_scores(
+    real: Tensor, noise: Noise, known: Tensor | None = None, digits: bool = False, n: int | None = None
+) -> FeatureScores:
+    """The scores of ``n`` samples of seed 0 against ``real`` images, uint8 ``[N, C, H, W]``.
+
+    Of ``digits``: ``frechet`` of 10,000 samples against all real images, by the shipped digit classifier. Of other
+    images: ``frechet_random`` of 5,000 samples against at most 10,000 real images, by a network with random weights.
+    A conditional generator gets labels drawn from ``known``.
+    """
+    n = n or (10_000 if digits else 5000)
+    if not digits:
+        real = real[torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: 2 * n]]
+    extractor = (digit_extractor if digits else random_extractor)(torch.device("cpu"))
+    z, labels = _shares(noise, known, n)
+    name = "frechet" if digits else "frechet_random"
+    return FeatureScores(name, extractor, extractor.features(real, what="real images"), z, labels, n)
 
 
 def stack_modes(dataset: Dataset, noise: Noise, known: Tensor | None = None, n: int = 10_000) -> Evaluate:

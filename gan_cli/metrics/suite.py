@@ -7,15 +7,18 @@ The functions have the names in :data:`gan_cli.metrics.catalogue.FAMILIES`. Thos
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from torch import Tensor
 from tqdm import tqdm
 
+from gan_cli.errors import UserError
+from gan_cli.metrics import face_classifier
 from gan_cli.metrics.catalogue import FAMILIES
-from gan_cli.metrics.extractor import unit_pixels
+from gan_cli.metrics.extractor import face_extractor, random_extractor, unit_pixels
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.inception_score import inception_score as score_of
 from gan_cli.metrics.kid import kernel_distance
-from gan_cli.metrics.measurement import Data, Inapplicable, Measurement, measured_c2st, measured_one_nn
-from gan_cli.metrics.modes import class_shares, label_modes
+from gan_cli.metrics.measurement import Data, Inapplicable, Measurement, Unavailable, measured_c2st, measured_one_nn
+from gan_cli.metrics.modes import class_shares, label_modes, label_shares
 from gan_cli.metrics.parzen import parzen_window
 from gan_cli.metrics.points import PointData
 from gan_cli.metrics.precision_recall import density_coverage as density_coverage_by_neighbours
@@ -26,11 +29,23 @@ VALIDATION = 1000  # images on which Parzen's sigma is chosen
 
 
 def frechet(data: Data) -> dict[str, Measurement]:
+    data.check_trained()
     value, real = data.with_real(lambda fake: frechet_distance(data.train_features, fake))
     return {"frechet": data.against_train(value, real_data=real)}
 
 
+def frechet_random(data: Data) -> dict[str, Measurement]:
+    """The distance by a network with random weights: for images of every kind, and no FID."""
+    found = data.features_by(random_extractor)
+    real = None if found.fresh is None else frechet_distance(found.train, found.fresh)
+    value = frechet_distance(found.train, found.fake)
+    return {
+        "frechet_random": data.against_train(value, n_real=len(found.train), extractor=found.extractor, real_data=real)
+    }
+
+
 def kid(data: Data) -> dict[str, Measurement]:
+    data.check_trained()
     size = min(1000, data.n, len(data.train))
     error: float | None
     (value, error), real = data.with_real(
@@ -81,6 +96,40 @@ def modes(data: Data) -> dict[str, Measurement]:
     }
 
 
+def attributes(data: Data) -> dict[str, Measurement]:
+    """Of drawn faces, by the classifier of their attributes: a distance of its features, and the shares of values."""
+    known = data.train.attributes
+    if known is None or not face_classifier.knows(known.values):
+        raise Inapplicable("needs drawn faces of style=adventurer")
+    found = data.features_by(face_extractor)
+    shares = [label_shares(known.indices[:, i].long(), len(words)) for i, words in enumerate(known.values.values())]
+
+    def counted(features: Tensor) -> list[tuple[int, float]]:
+        """The number of values that appear, and their KL from the data's shares, for each attribute."""
+        assert found.extractor.classify
+        picked = face_classifier.likeliest(found.extractor.classify(features), list(map(len, shares)))
+        return [label_modes(column, share) for column, share in zip(picked.unbind(dim=1), shares, strict=True)]
+
+    hits, divergences = zip(*counted(found.fake), strict=True)
+    real_hits, real_divergences = zip(*counted(found.fresh), strict=True) if found.fresh is not None else ((), ())
+    real_distance = None if found.fresh is None else frechet_distance(found.train, found.fresh)
+    values = {
+        "frechet_attributes": (frechet_distance(found.train, found.fake), real_distance, {}),
+        "attribute_kl": (
+            sum(divergences) / len(shares),
+            sum(real_divergences) / len(shares) if real_hits else None,
+            {"unit": "nats, mean over attributes", **dict(zip(known.values, divergences, strict=True))},
+        ),
+        "values_hit": (sum(hits), sum(real_hits) or None, {"of": sum(int((share > 0).sum()) for share in shares)}),
+    }
+    return {
+        name: data.against_train(
+            value, n_real=len(found.train), extractor=found.extractor, real_data=real, details=details
+        )
+        for name, (value, real, details) in values.items()
+    }
+
+
 def label_accuracy(data: Data) -> dict[str, Measurement]:
     """The share of a conditional generator's samples that the classifier assigns to their label."""
     if data.labels is None:
@@ -126,9 +175,15 @@ Input = TypeVar("Input", Data, PointData, TranslationData)
 
 
 def measure(
-    data: Input, metrics: Mapping[str, Callable[[Input], dict[str, Measurement]]], names: Sequence[str]
+    data: Input,
+    metrics: Mapping[str, Callable[[Input], dict[str, Measurement]]],
+    names: Sequence[str],
+    by_name: bool = False,
 ) -> tuple[dict[str, Measurement], list[str]]:
-    """The numbers of the metrics ``names``, and one line per reason for which metrics were skipped."""
+    """The numbers of the metrics ``names``, and one line per reason for which metrics were skipped.
+
+    If they were asked for ``by_name``, UserError for a metric whose network is not there.
+    """
     measured: dict[str, Measurement] = {}
     skipped: dict[str, list[str]] = {}
     bar = tqdm(names, leave=False, disable=None)
@@ -139,5 +194,7 @@ def measure(
                 raise Inapplicable(f"not measured on {data.kind}")
             measured |= metrics[name](data)
         except Inapplicable as reason:
+            if by_name and isinstance(reason, Unavailable):
+                raise UserError(f"{name}: {reason}") from reason
             skipped.setdefault(str(reason), []).append(name)
     return measured, [f"{', '.join(names)}: {reason}" for reason, names in skipped.items()]
