@@ -99,11 +99,14 @@ def _exchange(collective: Callable[..., Any], *arguments: Any, **options: Any) -
 
 def total(x: Tensor) -> Tensor:
     """The sum of ``x`` over all processes, without a gradient."""
-    if count() == 1:
-        return x
-    result = x.detach().clone()
-    _exchange(dist.all_reduce, result)
-    return result
+    return x if count() == 1 else add_up(x.detach().clone())
+
+
+def add_up(x: Tensor) -> Tensor:
+    """Set ``x`` to its sum over all processes, and return it."""
+    if count() > 1:
+        _exchange(dist.all_reduce, x)
+    return x
 
 
 def most(numbers: Sequence[int]) -> Sequence[int]:
@@ -120,9 +123,19 @@ def mean(x: Tensor) -> Tensor:
 
     UserError if this process computes several parts of the minibatch: it does not know the others yet.
     """
+    _check_at_once()
+    return x if count() == 1 else _Mean.apply(x)
+
+
+def gathered(x: Tensor) -> Tensor:
+    """``x`` of each process, ``[count(), …]``, without a gradient. UserError as for :func:`mean`."""
+    _check_at_once()
+    return whole(x[None])
+
+
+def _check_at_once() -> None:
     if parts() > count():
         raise UserError("a layer or penalty needs the whole minibatch at once: use accumulate=1, or another one")
-    return x if count() == 1 else _Mean.apply(x)
 
 
 class _Mean(torch.autograd.Function):

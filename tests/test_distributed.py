@@ -1,5 +1,6 @@
 """Several processes that share a run, and minibatches in parts: the result is that of one process."""
 
+import contextlib
 import itertools
 import json
 import shutil
@@ -36,6 +37,7 @@ from gan_cli.networks import (
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training import algorithm
 from gan_cli.training.batches import Batches
+from gan_cli.training.batchnorm import SharedStatistics
 from gan_cli.training.device import CPU
 from gan_cli.training.run import Run
 from gan_cli.training.shares import check
@@ -53,7 +55,7 @@ NO_NORM = {"widths": [8], "norm": False}
 CASES = {
     "mlp": (mlp, 8, SMALL, SMALL, {"update": "shared", "k": 2}),
     "conv": (conv, 28, {"width": 2}, {"width": 2}, {"penalty": R1}),
-    "dcgan": (dcgan, 16, {"width": 2}, {"width": 2}, {"conditional": True}),
+    "dcgan": (dcgan, 16, {"width": 2}, {"width": 2}, {"conditional": True, "penalty": R1}),
     "maxout": (maxout, 8, {"width": 16}, {"width": 8}, {"update": "simultaneous"}),
     "resnet": (resnet, 32, {"width": 2}, {"width": 2}, {}),
     "cs231n": (cs231n, 28, {}, {}, {}),
@@ -220,6 +222,24 @@ def test_layers_that_need_the_whole_minibatch_refuse_a_part():
         penalties.LeCam()(lambda images: images.mean((1, 2, 3)), torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4))
     with processes.divided(2), pytest.raises(UserError, match="no whole groups of minibatch_std"):
         stylegan2.minibatch_std(torch.zeros(6, 1, 4, 4))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_normalisation_over_processes_is_that_of_torch_in_every_derivative(affine):
+    random = torch.Generator().manual_seed(0)
+    x, up, across = (torch.randn(6, 3, 2, 2, generator=random, dtype=torch.float64) for _ in range(3))
+    parameters = [torch.randn(3, generator=random, dtype=torch.float64).requires_grad_() for _ in range(2 * affine)]
+    found = []
+    for context in (SharedStatistics(), contextlib.nullcontext()):
+        sources = [x.clone().requires_grad_(), *parameters]
+        running = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+        with context:
+            y = torch.nn.functional.batch_norm(sources[0], *running, *(parameters or [None, None]), training=True)
+        once = torch.autograd.grad(y, sources, up, retain_graph=True)
+        (through,) = torch.autograd.grad(y.sin(), sources[0], up, create_graph=True)
+        twice = torch.autograd.grad(through, sources[: 1 + affine], across)
+        found.append([y, *running, *once, *twice])
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
 
 
 def _words(run_dir, *more):

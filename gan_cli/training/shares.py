@@ -5,19 +5,18 @@ examples ``[index::of]`` of the minibatch. Every share draws the random numbers 
 state of the generator, and keeps its rows. Batch normalisation takes the statistics of the whole minibatch.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm
 from torch.optim import Optimizer
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_cli import processes
 from gan_cli.errors import UserError
 from gan_cli.training.batches import Batch
+from gan_cli.training.batchnorm import SharedStatistics
 from gan_cli.training.device import random_states, set_random_states
 
 
@@ -41,7 +40,7 @@ def shares(batch: Batch, game: nn.Module, optimizer: Optimizer) -> Iterator[Batc
             set_random_states(random, device)
             for buffer, before in zip(game.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        with processes.divided(of), _Draws(processes.rank() + processes.count() * index, of), _BatchStatistics():
+        with processes.divided(of), _Draws(processes.rank() + processes.count() * index, of), SharedStatistics():
             yield batch.share(index)
     _average(optimizer, of)
 
@@ -49,13 +48,14 @@ def shares(batch: Batch, game: nn.Module, optimizer: Optimizer) -> Iterator[Batc
 @torch.no_grad()
 def _average(optimizer: Optimizer, of: int) -> None:
     """Divide the gradients, summed over all processes, by ``of``. All of one type travel in one buffer."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    found = [weight.grad for weight in weights if weight.grad is not None]
-    for dtype in dict.fromkeys(gradient.dtype for gradient in found):
-        some = [gradient for gradient in found if gradient.dtype == dtype]
-        flat = processes.total(torch.cat([gradient.flatten() for gradient in some])).div_(of)
-        parts = flat.split([gradient.numel() for gradient in some])
-        torch._foreach_copy_(some, [part.view(old.shape) for part, old in zip(parts, some, strict=True)])
+    weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None]
+    for dtype in dict.fromkeys(weight.grad.dtype for weight in weights):
+        some = [weight for weight in weights if weight.grad.dtype == dtype]
+        # In the order of memory, which is that of the weight: nothing is transposed, and the parts are the gradients.
+        flat = torch.cat([weight.grad.as_strided((weight.numel(),), (1,)) for weight in some])
+        processes.add_up(flat).div_(of)
+        for weight, part in zip(some, flat.split([weight.numel() for weight in some]), strict=True):
+            weight.grad = part.as_strided(weight.shape, weight.grad.stride())
 
 
 class _Draws(TorchDispatchMode):
@@ -95,51 +95,6 @@ class _Draws(TorchDispatchMode):
 
     def _mine(self, drawn: Any) -> Any:
         return drawn[self._index :: self._of] if isinstance(drawn, Tensor) and drawn.dim() else drawn
-
-
-class _BatchStatistics(TorchFunctionMode):
-    """Batch normalisation in training takes mean and variance over the minibatches of all processes."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: Sequence[Any] = (), options: Mapping[str, Any] | None = None
-    ) -> Any:
-        if function is not batch_norm:
-            return function(*arguments, **(options or {}))
-        given = dict(zip(_BATCH_NORM, arguments, strict=False)) | dict(options or {})
-        if not given.get("training"):
-            return function(*arguments, **(options or {}))
-        return _normalised(**given)
-
-
-_BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-
-
-def _normalised(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """``torch.nn.functional.batch_norm`` in training, over all processes. It can be differentiated twice."""
-    x = input.to(torch.promote_types(input.dtype, torch.float32))
-    dims, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
-    mean = processes.mean(x.mean(dim=dims))
-    centred = x - mean.view(shape)
-    variance = processes.mean(centred.square().mean(dim=dims))
-    if running_mean is not None and running_var is not None:
-        n = processes.count() * x.numel() // x.shape[1]
-        with torch.no_grad():
-            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-            running_var.lerp_((variance * n / max(n - 1, 1)).to(running_var.dtype), momentum)
-    scale = (variance + eps).rsqrt()
-    if weight is not None:
-        scale = scale * weight
-    result = centred * scale.view(shape)
-    return (result if bias is None else result + bias.view(shape)).to(input.dtype)
 
 
 def check(batch_size: int, accumulate: int, update: str, networks: Iterable[nn.Module]) -> None:
