@@ -71,7 +71,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
     record.begin(parts.state.step)
     compute, batches = parts.compute, parts.state.batches
     tell(f"on {_shared_by(batches)}{described(compute.device, compute.bf16, compute.compile, batches.resident)}")
-    for line in filter(None, (parts.found, parts.cost)):
+    for line in filter(None, parts.found):
         tell(line)
     gc.enable()  # paused by the command while it starts
     outcome = execute(parts, run_dir, saved.checkpoint if saved else None)
