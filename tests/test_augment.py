@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from scipy import ndimage
 
 from gan_cli import augment
-from gan_cli.augment import ADA, DiffAugment, InstanceNoise
+from gan_cli.augment import ADA, ByNumber, DiffAugment, InstanceNoise
 from gan_cli.penalties import r1
 
 WORDS = ["flip", "brightness", "saturation", "contrast", "translation", "cutout"]
@@ -270,7 +270,7 @@ def test_the_configurations_make_augmentations(path):
     if node["_target_"] is None:
         assert path.stem == "none"
         return
-    module = instantiate(node, _convert_="all")
+    module = instantiate(node, **({"examples": 10} if path.stem == "auto" else {}), _convert_="all")
     assert isinstance(module, augment.Augment)
     assert module(_images(2, 1, 8, 8)).shape == (2, 1, 8, 8)
 
@@ -284,3 +284,18 @@ def test_transparency_is_moved_but_never_recoloured(augment):
     changed = augment(images)
     assert torch.equal(changed[:, 3], images[:, 3])
     assert not torch.equal(changed[:, :3], images[:, :3])
+
+
+def test_the_number_of_images_decides_on_the_operations():
+    many, few, plain = ByNumber(2000), ByNumber(1999), ByNumber(5000, flip=False)
+    images = torch.rand(200, 3, 8, 8)
+    mirrored = [torch.equal(after, before.flip(-1)) for before, after in zip(images, many(images), strict=True)]
+    same = [torch.equal(after, before) for before, after in zip(images, many(images), strict=True)]
+    assert 60 < sum(mirrored) < 140 and 60 < sum(same) < 140
+    assert torch.equal(plain(images), images) and plain.about == ""
+    changed = few(images)
+    assert not any(torch.equal(after, before) for before, after in zip(images, changed, strict=True))
+    assert few.about.startswith(
+        "augmented by flip, color, translation, cutout, as there are 1,999 images; augment.flip=f"
+    )
+    assert many.about.startswith("augmented by flip, as there are 2,000 images")

@@ -14,15 +14,15 @@ from gan_cli.config.targets import check_types, target_of
 from gan_cli.errors import UserError
 
 COUNTS = {
-    ".": 7,
-    "augment": 5,
+    ".": 8,
+    "augment": 6,
     "cluster": 3,
     "dataset": 12,
     "experiment": 25,
     "game": 3,
     "hydra/job_logging": 1,
     "loss": 6,
-    "net": 14,
+    "net": 15,
     "net/discriminator": 13,
     "net/generator": 14,
     "optimizer": 5,
@@ -64,7 +64,7 @@ def test_every_choice_composes_and_binds(choice):
     assert build.loss(config["loss"])
     assert build.penalty(config["penalty"])
     assert build.optimizers(config["optimizer"])
-    assert (build.augment(config["augment"], (1, side, side)) is None) == (config["augment"]["_target_"] is None)
+    assert (build.augment(config["augment"], (1, side, side), 5000) is None) == (config["augment"]["_target_"] is None)
     check_types(config["dataset"], target_of(config["dataset"], "dataset"), "dataset")
     if group == "experiment":
         assert config != _compose(), "no effect: is its '# @package _global_' missing?"

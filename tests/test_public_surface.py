@@ -61,6 +61,7 @@ def test_the_keys_of_the_commands():
             "seed",
             "weights",
             "batch_size",
+            "truncation",
             "labels",
             "device",
             "root",

@@ -111,3 +111,59 @@ def test_the_published_generator():
     count = sum(p.numel() for p in generator.parameters())
     assert count == 8 * style + 64 * 16 + 9 * layer + 5 * to_image
     assert not [m for m in generator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]  # all of them equalised
+
+
+def test_truncation_moves_w_towards_its_mean():
+    """``mean + psi (w - mean)``, with a mapping written out; psi of 0 makes one image of all latents."""
+    torch.manual_seed(0)
+    generator = stylegan2.Generator((3, 8, 8), 7, **SMALL).double().eval()
+    z, many = torch.randn(4, 7, dtype=torch.float64), torch.randn(50, 7, dtype=torch.float64)
+
+    def mapped(x):
+        x = x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+        for layer in generator.mapping:
+            x = nn.functional.leaky_relu(0.01 * math.sqrt(2) * (x @ layer.weight.T / math.sqrt(7) + layer.bias), 0.2)
+        return x
+
+    plain, mean = generator(z), mapped(many).mean(dim=0)
+    for psi in (1.0, 0.7, 0.0):
+        generator.truncate(psi, many)
+        expected = generator._synthesise(mean + psi * (mapped(z) - mean))
+        torch.testing.assert_close(generator(z), expected, rtol=1e-10, atol=1e-10)
+    assert (generator(z) - generator(z)[:1]).abs().max() < 1e-12
+    generator.truncate(1.0, many)
+    torch.testing.assert_close(generator(z), plain, rtol=1e-10, atol=1e-10)
+
+
+def test_style_mixing_gives_late_layers_the_styles_of_the_second_latent(monkeypatch):
+    """Images of 8x8 have layers 0 | 1, 2, the 1x1 convolutions counting as 1 and 3."""
+    torch.manual_seed(0)
+    generator = stylegan2.Generator((3, 8, 8), 7, mixing=0.5, **SMALL)
+    seen, whole = [], generator._mixed
+    monkeypatch.setattr(generator, "_mixed", lambda *given: seen.append((*given, whole(*given))) or seen[-1][-1])
+    generator.eval()(torch.randn(2, 7))
+    assert not seen  # images are functions of their latents
+    generator.train()(torch.randn(4000, 7))
+    ((of, second, places, found),) = seen
+    assert places == [0, 1, 2, 1, 3]
+    begins = []
+    for image in range(4000):
+        from_second = [torch.equal(one[image], b[image]) for one, b in zip(found, second, strict=True)]
+        from_first = [torch.equal(one[image], a[image]) for one, a in zip(found, of, strict=True)]
+        assert all(a != b for a, b in zip(from_first, from_second, strict=True))
+        begins.append(min((place for place, late in zip(places, from_second, strict=True) if late), default=4))
+        assert from_second == [place >= begins[-1] for place in places]
+    counts = torch.bincount(torch.tensor(begins), minlength=5).double() / 4000
+    torch.testing.assert_close(counts, torch.tensor([0, 1 / 6, 1 / 6, 1 / 6, 1 / 2]).double(), atol=0.03, rtol=0)
+
+
+def test_no_mixing_draws_no_random_numbers():
+    generator = stylegan2.Generator((1, 8, 8), 7, **SMALL)
+    torch.manual_seed(1)
+    generator(torch.zeros(2, 7))
+    after = torch.get_rng_state()
+    torch.manual_seed(1)
+    torch.randn(2, sum(layer.noise.numel() for stage in generator.stages for layer in stage.layers))
+    assert torch.equal(torch.get_rng_state(), after)
+    with pytest.raises(ValueError, match="mixing=2 from 0 to 1"):
+        stylegan2.Generator((1, 8, 8), 7, mixing=2)

@@ -47,6 +47,8 @@ def run(config: Mapping[str, Any]) -> Path:
         raise UserError("scale= enlarges images in grids, PNGs of their own and animations: leave it out here")
     device = devices.device(config["device"])
     generator = saved.generator(config["weights"]).to(device)
+    if config["truncation"] != 1:
+        _truncate(generator, saved, config["truncation"])
     if points:
         if figure != "grid":
             raise UserError(f"figure={figure} shows images, and this generator makes points: leave figure out")
@@ -58,6 +60,16 @@ def run(config: Mapping[str, Any]) -> Path:
     else:
         _write_images(saved, generator, out, suffix, chosen, config)
     return out
+
+
+def _truncate(generator: nn.Module, saved: SavedRun, psi: float) -> None:
+    """Truncate the w of ``generator`` towards their mean over 10,000 latents and, if it has classes, all of these."""
+    truncate = getattr(generator, "truncate", None)
+    if truncate is None:
+        raise UserError("truncation= is for net=stylegan2, whose latents pass through a mapping: leave it out here")
+    device = next(generator.parameters()).device
+    z, classes = sampling.latents(saved.noise, 10_000, seed=0).to(device), len(saved.class_names)
+    truncate(psi, z, torch.arange(len(z), device=device) % classes if classes else None)
 
 
 def _latents(saved: SavedRun, n: int, config: Mapping[str, Any]) -> Tensor:

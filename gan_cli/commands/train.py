@@ -74,7 +74,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
     device = described(compute.device, compute.bf16, compute.compile, batches.resident)
     record.begin(parts.state.step, {"device": device, **_versions()})
     tell(f"on {_shared_by(batches)}{device}")
-    for line in filter(None, (parts.found, parts.cost)):
+    for line in filter(None, parts.found):
         tell(line)
     gc.enable()  # paused by the command while it starts
     outcome = execute(parts, run_dir, saved.checkpoint if saved else None)

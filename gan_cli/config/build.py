@@ -15,7 +15,7 @@ from gan_cli.config.advice import unsound
 from gan_cli.config.data import class_names, image_shape, training_data
 from gan_cli.config.display import display, observed
 from gan_cli.config.saved import SavedRun
-from gan_cli.config.targets import bound, check_options, instantiated, module_of, target_of, whole_number
+from gan_cli.config.targets import bound, check_options, facts_wanted, instantiated, module_of, target_of, whole_number
 from gan_cli.data.pairs import Domains
 from gan_cli.errors import UserError, one_line
 from gan_cli.rundir import checkpoint
@@ -35,8 +35,8 @@ class Assembled(NamedTuple):
     """A run that is ready to start.
 
     ``draw`` makes the picture of a step. ``evaluate`` computes the current scores, and ``observe`` the signals of the
-    samples. Each checkpoint saves ``config``. ``notes`` are the lines to show before the run starts. ``found`` says
-    what was found in the user's own data, ``cost`` what a score takes.
+    samples. Each checkpoint saves ``config``. ``notes`` are the lines to show before the run starts. ``found`` are
+    lines about the user's own data, their augmentation and the cost of scores; some are empty.
     """
 
     state: State
@@ -49,9 +49,8 @@ class Assembled(NamedTuple):
     sinks: Mapping[str, Sink]
     config: Mapping[str, Any]
     notes: Sequence[str]
-    found: str = ""
+    found: Sequence[str] = ()
     observe: Callable[[], Mapping[str, float]] | None = None
-    cost: str = ""
 
 
 def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assembled:
@@ -70,7 +69,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     image_shape(data.image_shape, "the dataset")
     translation.check_fits(config, data)
     held_back = penalty(config["penalty"])
-    augmentation = augment(config["augment"], data.image_shape)
+    augmentation = augment(config["augment"], data.image_shape, len(data))
     names = class_names(config["conditional"], data)
     if saved:
         saved.check_classes(names)
@@ -118,9 +117,8 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
             **origin(parent, saved),
         },
         notes=[*inherited, *unsound(config, discriminator)],
-        found=getattr(data, "description", ""),
+        found=[getattr(data, "description", ""), getattr(augmentation, "about", ""), shown.cost],
         observe=observed(data, played, facts.get("noise"), config["seed"], config["conditional"]),
-        cost=shown.cost,
     )
 
 
@@ -208,11 +206,14 @@ def penalty(node: Mapping[str, Any]) -> Penalty:
     return Penalty(module_of(settings, "penalty"), interval, clip, precision)
 
 
-def augment(node: Mapping[str, Any], image_shape: Sequence[int]) -> Augment | None:
-    """The augmentation of the discriminator's images, tested on two images of ``image_shape``; or None."""
+def augment(node: Mapping[str, Any], image_shape: Sequence[int], examples: int) -> Augment | None:
+    """The augmentation of the discriminator's images, tested on two images of ``image_shape``; or None.
+
+    ``examples`` is the number of training images, for an augmentation that goes by it.
+    """
     if node.get("_target_", "") is None:
         return None
-    found = module_of(node, "augment")
+    found = module_of(node, "augment", **facts_wanted(node, {"examples": examples}, "augment"))
     if not isinstance(found, Augment):
         raise UserError(f"augment: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.augment.Augment")
     try:

@@ -1,4 +1,6 @@
-"""What stands for a value in a YAML file of ``configs/``: ``${run_folder:…}``, ``${shorthand:…}``, ``${tuned:…}``."""
+"""What stands for a value in a YAML file of ``configs/``: ``${run_folder:…}``, ``${shorthand:…}``, ``${tuned:…}``,
+``${r1_gamma:…}``.
+"""
 
 import os
 from pathlib import Path
@@ -39,6 +41,18 @@ def tuned(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
     """
     value = _of_network(f"net.recipe.{name}", _parent_, _root_)
     return shorthand(name, default if value is None else value, _parent_=_parent_, _root_=_root_)
+
+
+def r1_gamma(size: Any, batch_size: int) -> float:
+    """``${r1_gamma:${dataset.size},${batch_size}}``: R1's gamma by the number of pixels and the batch.
+
+    ``0.0002 H W / batch_size``, the heuristic of StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676, appendix C).
+    UserError if the size is not set.
+    """
+    sides = [size, size] if isinstance(size, int) else list(size or [])
+    if len(sides) != 2:
+        raise UserError("penalty.gamma goes by dataset.size here, which is not set: set either")
+    return 0.0002 * sides[0] * sides[1] / batch_size
 
 
 def _of_network(key: str, optimizer: Any, root: Any) -> Any:

@@ -86,12 +86,12 @@ def too_many(group: str) -> UserError:
     return UserError(f"{group} has more than {MOST_PARAMETERS:,} parameter tensors: use fewer layers")
 
 
-def module_of(node: Mapping[str, Any], group: str) -> nn.Module:
-    """Build the module that ``node`` names. A partial and unknown options are refused."""
+def module_of(node: Mapping[str, Any], group: str, **facts: Any) -> nn.Module:
+    """Build the module that ``node`` names, with ``facts``. A partial and unknown options are refused."""
     if "_partial_" in node:
         raise UserError(f"{group}: {node.get('_target_')} is a module: leave _partial_ out")
     check_options(node, group)
-    return checked_module(instantiated(node, group), node, group)
+    return checked_module(instantiated(node, group, **facts), node, group)
 
 
 def bound(node: Any, group: str) -> Callable[..., Any]:

@@ -4,10 +4,9 @@ There are ``width`` maps at full size. Each halving doubles their number, up to 
 64x64 and below. Every weight starts from N(0, 1) and is divided by sqrt(fan-in) at each use (equalised learning rate,
 Karras et al. 2018, arXiv 1710.10196, section 4.1), so that one learning rate suits all layers.
 
-There is no style mixing and no path length regularisation; StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676) also
-omits both for CIFAR-10. Path length regularisation makes the mapping from w smooth, but needs second derivatives
-through the generator. The paper's generator blurs after a transposed convolution; here each layer convolves the
-upsampled maps.
+There is no path length regularisation, which makes the mapping from w smooth, but needs second derivatives through the
+generator; StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676) also omits it for CIFAR-10. The paper's generator blurs
+after a transposed convolution; here each layer convolves the upsampled maps.
 
 With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument. The mapping network gets the
 label's embedding beside z. The discriminator's logit is the scaled product of image features and label embedding.
@@ -16,7 +15,7 @@ label's embedding beside z. The discriminator's logit is the scaled product of i
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -205,7 +204,14 @@ class Generator(nn.Module):
     layers. The first stage starts from learned maps with a shorter side of 4 to 7; each further stage doubles the
     sides. w gives the styles of all convolutions. The image of a stage is its own contribution plus the upsampled image
     of the stage before (skip output, figure 7b).
+
+    In training mode ``mixing`` is the probability that an image has two latents (style mixing regularisation, Karras et
+    al. 2019, arXiv 1812.04948, section 3.1): the layers from a random one on have the w of the second. The 1x1
+    convolution to the image counts with the layer after it.
     """
+
+    centre: Tensor | None = None
+    psi: float = 1.0
 
     def __init__(
         self,
@@ -214,11 +220,13 @@ class Generator(nn.Module):
         width: int = 16,
         max_width: int = 128,
         mapping_layers: int = 4,
+        mixing: float = 0.0,
         classes: int = 0,
     ) -> None:
         super().__init__()
-        if mapping_layers < 1:
-            raise ValueError(f"mapping_layers={mapping_layers} should be 1 or more")
+        if mapping_layers < 1 or not 0 <= mixing <= 1:
+            raise ValueError(f"mapping_layers={mapping_layers} should be 1 or more, and mixing={mixing} from 0 to 1")
+        self.mixing = mixing
         sizes = pyramid(image_shape, "stylegan2")
         widths = [min(width << halvings, max_width) for halvings in range(len(sizes))]
         self.embed = nn.Embedding(classes, z_dim) if classes else None
@@ -232,18 +240,47 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         with at_once(self):
-            w = normalise(z)
-            if self.embed is not None:
-                w = torch.cat([w, normalise(self.embed(labels))], dim=1)
-            for layer in self.mapping:
-                w = leaky_relu(layer(w))
-            return self._synthesise(w)
+            w = self._mapped(z, labels)
+            if self.centre is not None:
+                w = self.centre.lerp(w, self.psi)
+            second = self._mapped(torch.randn_like(z), labels) if self.training and self.mixing else None
+            return self._synthesise(w, second)
 
-    def _synthesise(self, w: Tensor) -> Tensor:
+    @torch.no_grad()
+    def truncate(self, psi: float, z: Tensor, labels: Tensor | None = None) -> None:
+        """From now on move each w towards the mean w of the latents ``z``: ``mean + psi (w - mean)``.
+
+        This is the truncation trick of Karras et al. 2019, appendix B: for ``psi`` < 1 the images are more alike, and
+        better. 1 changes nothing.
+        """
+        self.centre, self.psi = self._mapped(z, labels).mean(dim=0), psi
+
+    def _mapped(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """w of the latents ``z``, ``[N, z_dim]``."""
+        w = normalise(z)
+        if self.embed is not None:
+            w = torch.cat([w, normalise(self.embed(labels))], dim=1)
+        for layer in self.mapping:
+            w = leaky_relu(layer(w))
+        return w
+
+    def _mixed(self, of: Sequence[Tensor], second: Sequence[Tensor], places: Sequence[int]) -> tuple[Tensor, ...]:
+        """The styles ``of``, or ``second`` from a random layer on; ``places`` are the layers' numbers, from 0."""
+        n, last = len(of[0]), max(places)
+        begins = 1 + (torch.rand(n, device=of[0].device) * last).long()  # uniform on 1 to the last layer
+        begins = begins.where(torch.rand(n, device=begins.device) < self.mixing, last + 1)
+        return tuple(
+            torch.where((begins <= place)[:, None], b, a) for a, b, place in zip(of, second, places, strict=True)
+        )
+
+    def _synthesise(self, w: Tensor, second: Tensor | None = None) -> Tensor:
         stages: list[Stage] = [*self.stages]
         layers: list[StyledLayer] = [layer for stage in stages for layer in stage.layers]  # type: ignore[misc]
         modulated = [*(layer.conv for layer in layers), *(stage.to_image for stage in stages)]
         of = styles(modulated, w)
+        if second is not None:
+            ends = accumulate(len(stage.layers) for stage in stages)
+            of = self._mixed(of, styles(modulated, second), [*range(len(layers)), *ends])
         given = zip(
             of, factors(modulated[: len(layers)], of[: len(layers)]), self._noises(layers, len(w)), strict=False
         )
