@@ -180,8 +180,8 @@ def evaluate(
     metric applies.
     """
     config = {
-        "metrics": metrics, "n": n, "seed": seed, "weights": weights, "batch_size": batch_size, "device": device,
-        "root": None if root is None else str(root),
+        "metrics": metrics, "own_metrics": {}, "n": n, "seed": seed, "weights": weights, "batch_size": batch_size,
+        "device": device, "root": None if root is None else str(root),
         "extractor": {"weights": None if extractor_weights is None else str(extractor_weights)},
     }  # fmt: skip
     return evaluate_command.measurements(open_run(ckpt, trust), config).rows

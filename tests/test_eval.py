@@ -63,7 +63,7 @@ def measured(tmp_path):
     def run(run_dir, **settings):
         defaults = {"metrics": "all", "n": 64, "seed": 0, "weights": "ema", "batch_size": 50, "device": "cpu"}
         of = {"ckpt": str(run_dir), "real": None, "fake": None, "root": None, "trust": []}
-        of["extractor"] = {"weights": None}
+        of |= {"extractor": {"weights": None}, "own_metrics": {}}
         report = evaluate.run({**of, **defaults, **settings})
         return report.splitlines(), json.loads((run_dir / "eval.json").read_text())
 
@@ -336,7 +336,7 @@ def test_a_folder_of_digits_by_class_is_judged_as_digits(pair, digits):
         Image.fromarray(data.images[i, 0].numpy()).save(pair / "digits" / str(int(data.labels[i])) / f"{i}.png")
     np.savez(pair / "fake.npz", images=data.images[60:100].permute(0, 2, 3, 1).numpy())
     of = {"ckpt": None, "real": "digits", "fake": "fake.npz", "metrics": ["frechet", "modes"], "n": 64, "seed": 0}
-    of["extractor"] = {"weights": None}
+    of |= {"extractor": {"weights": None}, "own_metrics": {}}
     report = evaluate.run({**of, "device": "cpu", "batch_size": 50}).splitlines()
     assert "in grey" in report[0] and all("digit classifier" in row for row in report[2:5])
     assert [row.split()[0] for row in report[2:5]] == ["frechet", "classes_hit", "class_kl"]

@@ -99,7 +99,7 @@ def test_a_choice_comes_to_the_values_written_down(choice):
     del config["run_dir"]
     game = config.pop("game")  # keys that came later
     assert list(config.pop("sinks")) == ["tensorboard"]
-    assert config.pop("deterministic") is False
+    assert (config.pop("deterministic"), config.pop("own_metrics")) == (False, {})
     own = dict(EXPECTED[choice])
     assert game == own.pop("game", {"_target_": "gan_cli.training.games.Adversarial"})
     absent = own.pop("absent", [])

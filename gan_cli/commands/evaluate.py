@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_cli import __version__, files, sampling
-from gan_cli.config.display import held_images
+from gan_cli.config.display import check_no_own, held_images
 from gan_cli.config.saved import SavedRun, Splits, open_run
+from gan_cli.config.targets import functions
 from gan_cli.data import Points
 from gan_cli.errors import UserError
 from gan_cli.metrics import parzen, points, suite, translation_suite
 from gan_cli.metrics.measurement import FEWEST, Data, Measurement, Pair
+from gan_cli.metrics.own import OwnMetric, measured_own
 from gan_cli.metrics.pair import read_pair
 from gan_cli.metrics.translation_suite import TranslationData
 from gan_cli.rundir import layout
@@ -83,6 +85,9 @@ def measurements(saved: SavedRun, config: Mapping[str, Any]) -> Measured:
         config["batch_size"], labels, config["extractor"]["weights"],
     )  # fmt: skip
     measured, skipped = suite.measure(data, suite.METRICS, *_names(config["metrics"], suite.METRICS))
+    if own := _own(config):
+        fresh = data.fresh if splits.test else None
+        measured |= measured_own(own, data.fake, splits.train.images, fresh, split="train")
     facts["n_held_out"] = min(config["n"], len(splits.test)) if splits.test else None
     found = [f"real data: {splits.train.description}"] if splits.train.description else []
     return _recorded(measured, skipped, [*found, *data.notes], facts)
@@ -95,14 +100,21 @@ def _of_points(saved: SavedRun, generator: nn.Module, config: Mapping[str, Any],
     data = points.PointData(
         found, generator, saved.discriminator(), saved.noise, config["n"], config["seed"], config["batch_size"]
     )
-    names = _names(config["metrics"], points.METRICS)
-    return _recorded(*suite.measure(data, points.METRICS, *names), [], facts)
+    measured, skipped = suite.measure(data, points.METRICS, *_names(config["metrics"], points.METRICS))
+    measured |= measured_own(_own(config), data.fake, found.points, split="train", space="points")
+    return _recorded(measured, skipped, [], facts)
+
+
+def _own(config: Mapping[str, Any]) -> dict[str, OwnMetric]:
+    """The metrics of the user's own."""
+    return functions(config["own_metrics"], "own_metrics")
 
 
 def _of_translation(
     saved: SavedRun, generator: nn.Module, config: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> Measured:
     """The measurements of a run that translates, on its held-out images; on its training images if it has none."""
+    check_no_own(config)
     own, n = saved.domains(config["root"]), config["n"]
     found = held_images(own, saved.dataset_node(config["root"]))
     mode = mode_for(saved.checkpoint.config.get("batch_size", 1))
@@ -122,6 +134,7 @@ def _of_pair(config: Mapping[str, Any]) -> tuple[Measured, str]:
     real, fake = read_pair(config["real"], config["fake"])
     data = Pair(real, fake, config["n"], config["seed"], device, config["batch_size"], config["extractor"]["weights"])
     measured, skipped = suite.measure(data, suite.METRICS, *_names(config["metrics"], suite.METRICS))
+    measured |= measured_own(_own(config), data.fake, real.images, split=data.split)
     channels, height, width = real.image_shape
     facts = {
         "seed": config["seed"],

@@ -15,7 +15,16 @@ from gan_cli.config.advice import unsound
 from gan_cli.config.data import class_names, image_shape, training_data
 from gan_cli.config.display import display, observed
 from gan_cli.config.saved import SavedRun
-from gan_cli.config.targets import bound, check_options, facts_wanted, instantiated, module_of, target_of, whole_number
+from gan_cli.config.targets import (
+    bound,
+    check_options,
+    facts_wanted,
+    functions,
+    instantiated,
+    module_of,
+    target_of,
+    whole_number,
+)
 from gan_cli.data.pairs import Domains
 from gan_cli.errors import UserError, one_line
 from gan_cli.rundir import checkpoint
@@ -105,7 +114,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         compute=compute,
         draw=shown.draw,
         evaluate=shown.evaluate,
-        sinks=sinks(config["sinks"]),
+        sinks=functions(config["sinks"], "sinks"),
         config={
             **config,
             "image_shape": list(data.image_shape),
@@ -159,16 +168,6 @@ def game(node: Mapping[str, Any], facts: Mapping[str, Any]) -> Game:
         raise UserError(f"game: {one_line(error)}") from error
     if not isinstance(found, Game):
         raise UserError(f"game: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.training.games.Game")
-    return found
-
-
-def sinks(node: Mapping[str, Any]) -> dict[str, Sink]:
-    """The sinks that ``node`` names, by their keys. UserError if a sink is not callable."""
-    found = {}
-    for name, one in node.items():
-        found[name] = instantiated(one, f"sinks.{name}")
-        if not callable(found[name]):
-            raise UserError(f"sinks.{name}: {one['_target_']} gives no function of records; see docs/extend.md")
     return found
 
 

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan_cli.config import networks
 from gan_cli.config.data import held_out_domains
+from gan_cli.config.targets import functions
 from gan_cli.data import Dataset, Points
 from gan_cli.data.pairs import Domains, Pairs
+from gan_cli.errors import UserError
 from gan_cli.metrics import quality
 from gan_cli.metrics import translation as measures
+from gan_cli.metrics.own import OwnMetric, own_numbers
 from gan_cli.metrics.signals import checkerboard, diversity, saturation
 from gan_cli.noise import Noise
 from gan_cli.pictures.samples import drawing
@@ -24,6 +27,7 @@ from gan_cli.training.translation import CycleGAN
 from gan_cli.translating import mode_for
 
 OBSERVED = 64  # samples of which the signals of a tick are made
+OWN = 1000  # samples that scores of the user's own are given
 
 
 class Shown(NamedTuple):
@@ -38,6 +42,7 @@ def display(config: Mapping[str, Any], data: Dataset | Points | Domains, played:
     """What a run shows of its generator. UserError if the data have no picture, or no score to evaluate."""
     evaluated = config["eval_every"] is not None
     if isinstance(data, Domains):
+        check_no_own(config)
         held, mode = held_images(data, config["dataset"]), mode_for(config["batch_size"])
         draw = translated(held, played, config["samples"], mode)
         return Shown(draw, translation_scores(held, played, mode) if evaluated else None)
@@ -45,9 +50,34 @@ def display(config: Mapping[str, Any], data: Dataset | Points | Domains, played:
     draw = pictures(data, played, noise, config["samples"], config["seed"], classes)
     if not evaluated:
         return Shown(draw, None)
-    evaluate, generator = scores(data, played, noise, config["conditional"]), played.sampled()
+    own, generator = functions(config["own_metrics"], "own_metrics"), played.sampled()
+    evaluate = scores(data, played, noise, config["conditional"], needed=not own)
     cost = evaluate.cost(generator) if isinstance(evaluate, quality.FeatureScores) else ""
+    if own:
+        samples = sampler(data, noise, OWN, config["seed"], config["conditional"])
+        evaluate = partial(_with_own, evaluate, own, samples, data.examples)
     return Shown(draw, partial(evaluate, generator), cost)
+
+
+def _with_own(
+    evaluate: quality.Evaluate,
+    own: Mapping[str, OwnMetric],
+    samples: Callable[[nn.Module], Tensor],
+    real: Tensor,
+    generator: nn.Module,
+) -> dict[str, float]:
+    """The scores of ``generator``, and those of the user's ``own``."""
+    return {**evaluate(generator), **own_numbers(own, samples(generator), real)}
+
+
+def sampler(
+    data: Dataset | Points, noise: Noise, n: int, seed: int, conditional: bool
+) -> Callable[[nn.Module], Tensor]:
+    """A function: generator -> ``n`` samples, like the data's examples, of the same latents and labels each time."""
+    z, known = latents(noise, n, seed), data.labels if conditional else None
+    labels = None if known is None else labels_like(known, n, seed)
+    finish = to_uint8 if isinstance(data, Dataset) else Tensor.float
+    return lambda generator: torch.cat(list(generate(generator, z, finish=finish, labels=labels)))
 
 
 def pictures(
@@ -64,10 +94,17 @@ def pictures(
     return lambda step: draw(step, generator)
 
 
-def scores(data: Dataset | Points, played: Game, noise: Noise, conditional: bool) -> quality.Evaluate:
-    """The scores of a generator of the game. UserError if no score applies to the data."""
+def scores(
+    data: Dataset | Points, played: Game, noise: Noise, conditional: bool, needed: bool = True
+) -> quality.Evaluate:
+    """The scores of a generator of the game. If none applies to the data: UserError, or no score if none is needed."""
     discriminator = next(iter(played.networks("discriminator").values()))
-    return quality.scores(data, discriminator, noise, conditional)
+    try:
+        return quality.scores(data, discriminator, noise, conditional)
+    except UserError:
+        if needed:
+            raise
+        return lambda generator: {}
 
 
 def observed(
@@ -80,13 +117,11 @@ def observed(
     """
     if noise is None or isinstance(data, Domains) or len(data) < 2:
         return None
-    z, known = latents(noise, OBSERVED, seed), data.labels if conditional else None
-    labels = None if known is None else labels_like(known, OBSERVED, seed)
+    draw = sampler(data, noise, OBSERVED, seed, conditional)
     real = data.examples[torch.linspace(0, len(data) - 1, min(OBSERVED, len(data))).long()]
 
     def observe() -> dict[str, float]:
-        finish = to_uint8 if isinstance(data, Dataset) else Tensor.float
-        samples = torch.cat(list(generate(played.sampled(), z, finish=finish, labels=labels)))
+        samples = draw(played.sampled())
         found = diversity(samples, real)
         if isinstance(data, Dataset):
             found |= {
@@ -96,6 +131,12 @@ def observed(
         return found
 
     return observe
+
+
+def check_no_own(config: Mapping[str, Any]) -> None:
+    """UserError for own metrics of a run that translates: they are functions of samples that come from noise."""
+    if config["own_metrics"]:
+        raise UserError("own_metrics are for generators that draw from noise: leave own_metrics out")
 
 
 class Held(NamedTuple):

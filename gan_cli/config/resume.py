@@ -11,7 +11,7 @@ from gan_cli.config.trust import check_resolved, check_trusted
 from gan_cli.config.validation import checked
 from gan_cli.errors import UserError
 
-GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "sinks")
+GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "sinks", "own_metrics")
 # The keys that may change on a resume: length, place and intervals. All other keys must stay the same. The places
 # of the data may change as well, if they lead to the same data (SavedRun.check_files).
 MOVES = frozenset(f"dataset.{name}" for name in PLACES)
@@ -19,6 +19,7 @@ MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
         "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error", "on_collapse", "sinks",
+        "own_metrics",
         "resume", "trust",
     }
 )  # fmt: skip
@@ -33,6 +34,7 @@ BEFORE: Mapping[str, Any] = {
     "init": None,
     "freeze_d": 0,
     "accumulate": 1,
+    "own_metrics": {},
 }
 # The default of the penalties' precision, which older checkpoints lack.
 PENALTY_BEFORE: Mapping[str, Any] = {"precision": "auto"}

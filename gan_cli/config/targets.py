@@ -59,6 +59,15 @@ def instantiated(node: Any, group: str, **facts: Any) -> Any:
     return built
 
 
+def functions(nodes: Mapping[str, Any], group: str) -> dict[str, Callable[..., Any]]:
+    """The functions that ``nodes``, the choices of a ``group``, name, by their keys. UserError if one is none."""
+    found = {name: instantiated(node, f"{group}.{name}") for name, node in nodes.items()}
+    for name, function in found.items():
+        if not callable(function):
+            raise UserError(f"{group}.{name}: {nodes[name]['_target_']} gives no function; see docs/extend.md")
+    return found
+
+
 def facts_wanted(node: Mapping[str, Any], facts: Mapping[str, Any], group: str) -> dict[str, Any]:
     """The ``facts`` that the constructor named by ``node`` has parameters for. A fact that is a function is called."""
     wanted = inspect.signature(target_of(node, group)).parameters

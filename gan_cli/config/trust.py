@@ -66,7 +66,7 @@ def _places(config: Mapping[str, Any], group: str) -> list[Any]:
     """The places where a ``group`` names its targets: at its top, or one level below."""
     if group in ("net", "optimizer"):
         return [config.get(part) for part in PAIR]
-    return list(config.values()) if group == "sinks" else [config]
+    return list(config.values()) if group in ("sinks", "own_metrics") else [config]
 
 
 def check_resolved(config: Any, source: PurePath) -> None:
