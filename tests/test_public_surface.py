@@ -49,6 +49,7 @@ def test_the_keys_of_the_commands():
             "init",
             "freeze_d",
             "trust",
+            "plan",
         ],
         "sample": [
             "ckpt",

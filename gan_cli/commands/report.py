@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gan_cli.config.defaults import defaults
 from gan_cli.errors import UserError, printable
 from gan_cli.reports.sweep import PLAN, Row, Run, collect, columns, find, is_run, natural, write_csv
 from gan_cli.rundir import status
@@ -19,13 +20,11 @@ class Report(NamedTuple):
     complete: bool
 
 
-def run(config: Mapping[str, Any], default: Mapping[str, Any] | None = None) -> str:
-    """Report on ``config["run"]``, a run, a sweep or a folder of runs: a page, JSON beside it, a text.
-
-    ``default`` is the configuration of plain gan-train, which a run's own is compared with.
-    """
+def run(config: Mapping[str, Any]) -> str:
+    """Report on ``config["run"]``, a run, a sweep or a folder of runs: a page, JSON beside it, a text."""
     from gan_cli.reports import write  # imported late: the table at the end of a sweep has no page
 
+    default = defaults()
     folder = Path(os.path.expanduser(config["run"]))
     out = Path(os.path.expanduser(config["out"])) if config["out"] else folder / write.REPORT
     if out.suffix.lower() not in (".html", ".htm"):
