@@ -97,7 +97,7 @@ def test_the_keys_of_the_commands():
             "root",
             "trust",
         ],
-        "report": ["run", "out"],
+        "report": ["run", "out", "watch"],
         "doctor": ["run", "json"],
     }
 

@@ -190,6 +190,7 @@ class ReportConfig:
 
     run: str = field(default=MISSING, metadata={"help": "the folder of a run, of a sweep, or of runs anywhere below"})
     out: str | None = key(None, "FILE.html; null: report.html in that folder")
+    watch: bool = key(False, "of a run: write the page again while the run goes on; an open page follows")
 
 
 @dataclass
