@@ -241,7 +241,7 @@ def test_another_ending_is_refused(call, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "\u2013"), (3, "3"), (12345.6, "12,346"), (0.00012345, "0.0001234")]
+    ("value", "text"), [(None, "\u2013"), (3, "3"), (1375.4, "1,375"), (12345.6, "12,346"), (0.00012345, "0.0001234")]
 )
 def test_numbers_for_a_reader(value, text):
     assert page.number(value) == text

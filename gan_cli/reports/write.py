@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -119,8 +120,8 @@ def _cell(text: str, value: float | str | None = None, link: str | None = None) 
 
 
 def _link(folder: Path, run: Run) -> str | None:
-    """The page of a run, if there is one. A name from a folder is quoted: it may hold a colon."""
-    return f"./{_name(folder, run)}/{REPORT}" if (run.folder / REPORT).is_file() else None
+    """The address of a run's page beside the page of ``folder``, if there is one."""
+    return f"./{quote(_name(folder, run), safe='/+')}/{REPORT}" if (run.folder / REPORT).is_file() else None
 
 
 def _sweep_table(rows: Sequence[Row]) -> tuple[list[str], list[list[dict[str, Any]]]]:
