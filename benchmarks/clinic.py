@@ -23,16 +23,17 @@ from gan_cli.rundir.records import read_metrics
 
 SEEDS = (0, 1, 2)
 ALWAYS = ["sinks=[]", "device=cpu", "keep=2", "checkpoint_every=100000", "sample_every=1000"]
-MNIST = ["dataset.limit=5000", "steps=600", "log_every=10", "eval_every=600"]
+MNIST = ["dataset.limit=5000", "steps=450", "log_every=10", "eval_every=450"]
 RING8 = ["dataset=ring8", "steps=600", "log_every=10", "eval_every=600", "batch_size=64"]
+NARROW = ["net=mlp", "net.generator.widths=[64,64]", "net.discriminator.widths=[64,32]"]
 
 TROUBLES: dict[str, tuple[list[str], set[str]]] = {
     "rates x20": ([*MNIST, "optimizer.generator.lr=0.12", "optimizer.discriminator.lr=0.04"],
                   {"rate_too_high", "collapse", "saturated", "d_overpowers"}),
     "minimax without penalty": ([*MNIST, "loss=minimax", "penalty=none", "optimizer.discriminator.lr=0.02"],
                                 {"saturation", "d_overpowers"}),
-    "D x8 wider": ([*MNIST, "net=mlp", "net.discriminator.widths=[4096,2048]"], {"d_overpowers"}),
-    "k=20": ([*MNIST, "net=mlp", "k=20", "steps=200", "eval_every=200"], {"d_overpowers"}),
+    "D x8 wider": ([*MNIST, *NARROW, "net.discriminator.widths=[512,256]"], {"d_overpowers"}),
+    "k=20": ([*MNIST, *NARROW, "k=20", "steps=150", "eval_every=150"], {"d_overpowers"}),
     "50 images": ([*MNIST, "dataset.limit=50", "penalty.gamma=0.01"], {"d_memorises", "d_overpowers"}),
     "ADA at p = 0.95": ([*MNIST, "augment=ada", "augment.target=-1", "augment.speed=2000"], {"augmentation_leaks"}),
     "gamma 100": ([*MNIST, "penalty.gamma=100"], {"d_at_chance"}),

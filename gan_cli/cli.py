@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -47,6 +47,8 @@ def _train(config: DictConfig) -> float | None:
     words = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)  # as typed, with ${…} unresolved
     overrides = sweep.by_key(words)  # type: ignore[arg-type]
     run_dir = Path(hydra_config.runtime.output_dir)
+    if config.plan:
+        _plan(config, in_sweep)
     record = Record(run_dir, overrides, in_sweep, words)  # type: ignore[arg-type]
     try:
         with one_line_errors("train"), record.failing(partial(explain, command="train")):
@@ -70,6 +72,17 @@ def _train(config: DictConfig) -> float | None:
     return train.objective(run_dir, scored=config.eval_every is not None)
 
 
+def _plan(config: DictConfig, in_sweep: bool) -> NoReturn:
+    """``plan=true``: print the forecast of the run, and end without its folder, which Hydra has made."""
+    from gan_cli.commands import forecast
+
+    with one_line_errors("train"):
+        if in_sweep:
+            raise UserError("plan=true is for one run: leave -m out")
+        print(forecast.run(absolute(_plain(config), HydraConfig.get().runtime.cwd)))
+    raise SystemExit(0)  # by which _run removes the folder
+
+
 def _printing(command: str, module: str) -> Callable[[], Any]:
     """A command that prints what ``run`` of its module returns."""
 
@@ -81,15 +94,6 @@ def _printing(command: str, module: str) -> Callable[[], Any]:
             print(run(_plain(config)))
 
     return main
-
-
-@hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="report")
-def _report(config: DictConfig) -> None:
-    from gan_cli.commands import report
-    from gan_cli.config.defaults import defaults
-
-    with one_line_errors("report"):
-        print(report.run(_plain(config), defaults()))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://gan_cli.configs", config_name="doctor")
@@ -236,7 +240,7 @@ def eval_() -> None:
 
 def report() -> None:
     """``gan-report``."""
-    _run("report", _report)
+    _run("report", _printing("report", "report"))
 
 
 def doctor() -> None:

@@ -50,6 +50,7 @@ def test_the_keys_of_the_commands():
             "init",
             "freeze_d",
             "trust",
+            "plan",
         ],
         "sample": [
             "ckpt",
@@ -98,7 +99,7 @@ def test_the_keys_of_the_commands():
             "root",
             "trust",
         ],
-        "report": ["run", "out"],
+        "report": ["run", "out", "watch"],
         "doctor": ["run", "json"],
     }
 

@@ -184,7 +184,7 @@ def test_the_page_of_a_sweep_has_rows_pages_and_curves(tmp_path):
         for seed in "01":
             _folder(tmp_path / f"k-{k}+seed-{seed}", overrides={"k": k, "seed": seed})
     sweep.write_plan(tmp_path, {f"k-{k}+seed-{s}": {"k": k, "seed": s} for k in "123" for s in "01"})
-    told = report.run({"run": str(tmp_path), "out": None})
+    told = report.run({"run": str(tmp_path), "out": None, "watch": False})
     assert f"the page is {tmp_path}/report.html" in told
     shown, twin = _Page(tmp_path / "report.html"), json.loads((tmp_path / "report.json").read_text())
     assert twin["columns"][:2] == ["k", "runs"] and [row[0] for row in twin["rows"]] == ["1", "2", "3"]
@@ -213,8 +213,25 @@ def test_a_folder_above_runs_has_a_leaderboard(call, tmp_path):
 
 def test_a_run_from_python_has_a_page(tiny, tmp_path):
     train_tiny(tiny, tmp_path / "run", steps=4)
-    assert "the page is" in report.run({"run": str(tmp_path / "run"), "out": None})
+    assert "the page is" in report.run({"run": str(tmp_path / "run"), "out": None, "watch": False})
     assert json.loads((tmp_path / "run/report.json").read_text())["step"] == 4
+
+
+def test_a_run_that_goes_on_is_watched_until_it_ends(call, tmp_path, monkeypatch):
+    _folder(tmp_path / "run")
+    states, pages = iter(["running", "running", "complete"]), []
+
+    def page_of(folder, out, default, refresh):
+        pages.append(write_run(folder, out, default))
+        return {"status": next(states)}
+
+    write_run = write.report_run
+    monkeypatch.setattr(report, "WAIT", 0.001)
+    monkeypatch.setattr(write, "report_run", lambda *arguments, refresh=None: page_of(*arguments, refresh))
+    assert call("gan-report", "run=run", "watch=true").returncode == 0
+    assert len(pages) == 3
+    refused = call("gan-report", "run=.", "watch=true")
+    assert refused.returncode == 2 and "watch=true follows one run, and . is none" in refused.stderr
 
 
 def test_another_ending_is_refused(call, tmp_path):
@@ -224,7 +241,7 @@ def test_another_ending_is_refused(call, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "\u2013"), (3, "3"), (12345.6, "12,346"), (0.00012345, "0.0001234")]
+    ("value", "text"), [(None, "\u2013"), (3, "3"), (1375.4, "1,375"), (12345.6, "12,346"), (0.00012345, "0.0001234")]
 )
 def test_numbers_for_a_reader(value, text):
     assert page.number(value) == text

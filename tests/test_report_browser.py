@@ -170,6 +170,27 @@ def test_a_table_is_sorted_and_leads_to_the_pages(opened, folder):
     assert page.title() == "a"
 
 
+def test_the_page_of_a_run_that_goes_on_loads_again_and_keeps_its_place(opened, folder, monkeypatch):
+    monkeypatch.setattr("gan_cli.rundir.layout.at_work", lambda _: True)
+    run_dir, path = folder / "a", folder / "watched.html"
+    state = json.loads((run_dir / "status.json").read_text())
+    (run_dir / "status.json").write_text(json.dumps({**state, "status": "running"}))
+    write.report_run(run_dir, path, refresh=3)
+    (run_dir / "status.json").write_text(json.dumps(state))
+    page = opened(path, scheme="light")
+    assert "The page follows the run." in page.inner_text("body")
+    page.locator("#time").fill("1")
+    page.locator("#log").check()
+    page.locator("#smooth").fill("0.5")
+    page.locator("#theme").click()
+    write.report_run(run_dir, path)  # complete: the page is loaded once more
+    sync_api.expect(page.locator("body")).not_to_contain_text("The page follows the run.", timeout=8000)
+    assert "step=250" in page.url and "smooth=0.5" in page.url and "log=true" in page.url and "theme=dark" in page.url
+    assert page.locator("#step").inner_text() == "250" and page.locator("#log").is_checked()
+    assert page.locator("#smooth").input_value() == "0.5"
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
 def test_axe_finds_no_serious_violation(opened, folder):
     """``AXE`` names axe.min.js, of npm's package axe-core, which is not shipped."""
     if not (axe := os.environ.get("AXE")):

@@ -1,15 +1,19 @@
 """``gan-report``: a page of a run, of a sweep or of all runs below a folder; and the table of a sweep as text."""
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gan_cli.config.defaults import defaults
 from gan_cli.errors import UserError, printable
 from gan_cli.reports.sweep import PLAN, Row, Run, collect, columns, find, is_run, natural, write_csv
 from gan_cli.rundir import status
-from gan_cli.rundir.status import COMPLETE
+from gan_cli.rundir.status import COMPLETE, RUNNING
 from gan_cli.terminal import aligned
+
+WAIT = 10.0  # seconds between two pages of a run that is watched, at least
 
 
 class Report(NamedTuple):
@@ -19,19 +23,20 @@ class Report(NamedTuple):
     complete: bool
 
 
-def run(config: Mapping[str, Any], default: Mapping[str, Any] | None = None) -> str:
-    """Report on ``config["run"]``, a run, a sweep or a folder of runs: a page, JSON beside it, a text.
-
-    ``default`` is the configuration of plain gan-train, which a run's own is compared with.
-    """
+def run(config: Mapping[str, Any]) -> str:
+    """Report on ``config["run"]``, a run, a sweep or a folder of runs: a page, JSON beside it, a text."""
     from gan_cli.reports import write  # imported late: the table at the end of a sweep has no page
 
+    default = defaults()
     folder = Path(os.path.expanduser(config["run"]))
     out = Path(os.path.expanduser(config["out"])) if config["out"] else folder / write.REPORT
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"out={config['out']} should be a page: out=FILE.html")
-    if is_run(folder):
+    if config["watch"]:
+        _watch(folder, out, default)
+    elif is_run(folder):
         write.report_run(folder, out, default)
+    if is_run(folder):
         text = table_of(folder).text if status.read(folder) else ""
     else:
         runs, sweep = _runs(folder), (folder / PLAN).is_file()
@@ -41,6 +46,20 @@ def run(config: Mapping[str, Any], default: Mapping[str, Any] | None = None) -> 
         write.report_runs(folder, runs, collect(runs) if sweep else None, out)
         text = table_of(folder).text
     return "\n".join([*([text] if text else []), f"the page is {out}, its numbers are in {out.with_suffix('.json')}"])
+
+
+def _watch(folder: Path, out: Path, default: Mapping[str, Any]) -> None:
+    """Write the page of a run again and again, until the run ends. The first page may come before the first record."""
+    from gan_cli.reports import write
+
+    if not is_run(folder):
+        raise UserError(f"watch=true follows one run, and {folder} is none")
+    print(f"the page is {out}; Ctrl-C ends the watch, and not the run", flush=True)
+    while True:
+        begun = time.monotonic()
+        if write.report_run(folder, out, default, refresh=WAIT)["status"] != RUNNING:
+            return
+        time.sleep(max(WAIT, 10 * (time.monotonic() - begun)))
 
 
 def table_of(folder: Path) -> Report:

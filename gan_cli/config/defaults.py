@@ -9,7 +9,9 @@ from omegaconf import OmegaConf, open_dict, read_write
 
 
 def defaults() -> dict[str, Any]:
-    """What ``gan-train`` alone comes to, as a run would save it. Called within a command."""
+    """What ``gan-train`` alone comes to, as a run would save it. It is known within a command only; elsewhere {}."""
+    if not GlobalHydra.instance().is_initialized():
+        return {}
     composed = GlobalHydra.instance().config_loader().load_configuration("train", [], RunMode.RUN)
     with read_write(composed), open_dict(composed):
         del composed["hydra"]

@@ -19,8 +19,7 @@ MAY_CHANGE = frozenset(
     {
         "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
         "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error", "on_collapse", "sinks",
-        "own_metrics",
-        "resume", "trust",
+        "own_metrics", "resume", "trust", "plan",
     }
 )  # fmt: skip
 

@@ -103,6 +103,7 @@ class TrainConfig:
     init: str | None = key(None, "a run folder or checkpoint: begin a new run with its weights, as far as they fit")
     freeze_d: int = key(0, "with init: D's first layers that keep their weights (FreezeD)", at_least=0)
     trust: list[str] = key(list, "packages besides gan_cli that a resumed run's configuration may name")
+    plan: bool = key(False, "train ten steps in memory, say what the run would take, and write nothing")
 
 
 @dataclass
@@ -191,6 +192,7 @@ class ReportConfig:
 
     run: str = field(default=MISSING, metadata={"help": "the folder of a run, of a sweep, or of runs anywhere below"})
     out: str | None = key(None, "FILE.html; null: report.html in that folder")
+    watch: bool = key(False, "of a run: write the page again while the run goes on; an open page follows")
 
 
 @dataclass

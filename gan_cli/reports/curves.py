@@ -15,6 +15,7 @@ CHARTS: Sequence[tuple[str, str, Mapping[str, str]]] = (
      {"d_real": "D(x)", "d_fake": "D(G(z))"}),
     ("V(D, G)", "equation 1; -log 4 = -1.386 at the equilibrium", {"value": "V(D, G)"}),
     ("Fréchet distance", "lower is better", {"frechet": "Fréchet distance"}),
+    ("Fréchet distance of random features", "lower is better", {"frechet_random": "Fréchet distance"}),
     ("Precision and recall", "higher is better", {"precision": "precision", "recall": "recall"}),
     ("Modes", "modes found", {"modes": "modes", "classes_hit": "classes"}),
     ("Missed modes", "lower is better", {"missed": "missed", "class_kl": "KL of the classes"}),

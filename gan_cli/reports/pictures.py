@@ -1,6 +1,7 @@
 """Pictures of a run folder as WebP data URIs, small enough to travel in one page."""
 
 import base64
+import functools
 import io
 import warnings
 from collections.abc import Sequence
@@ -23,6 +24,14 @@ class Picture(NamedTuple):
 
 def inlined(path: Path, side: int, quality: int = 80) -> Picture | None:
     """The picture at ``path``, its longer side at most ``side``. None if it is missing, damaged or too large."""
+    try:
+        return _encoded(path, path.stat().st_mtime_ns, side, quality)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=256)  # a page that is written again has most of its pictures already
+def _encoded(path: Path, changed: int, side: int, quality: int) -> Picture | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow warns of pictures that decompress to very many pixels

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -16,7 +17,7 @@ from gan_cli.reports.facts import facts
 from gan_cli.reports.sweep import Row, Run
 from gan_cli.rundir import layout
 from gan_cli.rundir.records import read_some
-from gan_cli.rundir.status import COMPLETE
+from gan_cli.rundir.status import COMPLETE, RUNNING
 
 REPORT = "report.html"
 FILM, FILM_SIDE, FILM_BUDGET = 60, 900, 3_000_000  # pictures, pixels, characters of the samples of a run
@@ -32,15 +33,22 @@ FIGURES = {
 }
 
 
-def report_run(run_dir: Path, out: Path, default: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Write the page of the run in ``run_dir`` to ``out``, and its facts beside it as JSON. Return the facts."""
+def report_run(
+    run_dir: Path, out: Path, default: Mapping[str, Any] | None = None, refresh: float | None = None
+) -> dict[str, Any]:
+    """Write the page of the run in ``run_dir`` to ``out``, and its facts beside it as JSON. Return the facts.
+
+    With ``refresh``, the page of a run that is going on loads itself again after so many seconds.
+    """
     found = facts(run_dir, default)
     grids = layout.sample_grids(run_dir)
     film = pictures.inlined_within(grids, FILM, FILM_SIDE, FILM_BUDGET)
     frames = [{"step": int(path.stem), **picture._asdict()} for path, picture in film]
+    again = refresh if found["status"] == RUNNING else None
     text = page.rendered(
-        "run.html", {"charts": found["charts"], "frames": frames}, run=found, frames=frames, grids=len(grids),
-        shows=_shows(found["config"]), figures=_figures(run_dir), made=found["made"], made_by=found["made_by"],
+        "run.html", {"charts": found["charts"], "frames": frames, "refresh": again}, run=found, frames=frames,
+        grids=len(grids), again=again, shows=_shows(found["config"]), figures=_figures(run_dir), made=found["made"],
+        made_by=found["made_by"],
         configuration=yaml.safe_dump(json.loads(json.dumps(found["config"])), sort_keys=False, allow_unicode=True),
     )  # fmt: skip
     _write(out, text, found)
@@ -112,8 +120,8 @@ def _cell(text: str, value: float | str | None = None, link: str | None = None) 
 
 
 def _link(folder: Path, run: Run) -> str | None:
-    """The page of a run, if there is one. A name from a folder is quoted: it may hold a colon."""
-    return f"./{_name(folder, run)}/{REPORT}" if (run.folder / REPORT).is_file() else None
+    """The address of a run's page beside the page of ``folder``, if there is one."""
+    return f"./{quote(_name(folder, run), safe='/+')}/{REPORT}" if (run.folder / REPORT).is_file() else None
 
 
 def _sweep_table(rows: Sequence[Row]) -> tuple[list[str], list[list[dict[str, Any]]]]:

@@ -211,4 +211,9 @@ def accuracies(real_logits: Iterable[Tensor], fake_logits: Iterable[Tensor]) -> 
     ``2 * d_accuracy_real - 1`` is r_t = E[sign D(x)] of Karras et al. 2020 (arXiv 2006.06676).
     """
     real, fake = (torch.cat([part.flatten() for part in parts]) for parts in (real_logits, fake_logits))
-    return {"d_accuracy_real": real.gt(0).float().mean(), "d_accuracy_fake": fake.lt(0).float().mean()}
+    return {"d_accuracy_real": _share(real > 0), "d_accuracy_fake": _share(fake < 0)}
+
+
+def _share(right: Tensor) -> Tensor:
+    """The share of true values, float64 on the CPU: not every device has float64."""
+    return right.sum().cpu().double() / right.numel()

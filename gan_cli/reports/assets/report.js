@@ -162,6 +162,32 @@
     addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
   }
 
+  // The page of a run that is going on loads itself again, and keeps its place: what was chosen stands in the address.
+  const kept = new URLSearchParams(location.hash.slice(1));
+  if (at("charts")) {
+    if (kept.has("smooth")) at("smooth").value = kept.get("smooth");
+    if (kept.get("log") === "true") at("log").checked = true;
+  }
+  if (kept.has("step") && time) {
+    const i = data.frames.findIndex(frame => String(frame.step) === kept.get("step"));
+    if (i >= 0) { time.value = i; time.dispatchEvent(new Event("input")); }
+  }
+  if (data.refresh) {
+    setTimeout(() => {
+      const now = new URLSearchParams({ y: scrollY });
+      if (plots.length) {
+        now.set("log", at("log").checked);
+        now.set("smooth", at("smooth").value);
+        const { min, max } = plots[0].scales.x, all = whole(chosen()[0]);
+        if (min > all.min || max < all.max) { now.set("min", min); now.set("max", max); }
+      }
+      if (time && Number(time.value) < data.frames.length - 1) now.set("step", data.frames[time.value].step);
+      if (root.dataset.chosen) now.set("theme", root.dataset.theme);
+      location.hash = now;
+      location.reload();
+    }, 1000 * data.refresh);
+  }
+
   for (const button of document.querySelectorAll(".copy"))
     button.addEventListener("click", () => {
       const text = button.parentElement.querySelector("code").textContent;
@@ -188,7 +214,10 @@
   }
 
   system.addEventListener("change", event => setTheme(event.matches));
-  at("theme").addEventListener("click", () => setTheme(root.dataset.theme !== "dark"));
-  setTheme(system.matches);
+  at("theme").addEventListener("click", () => { root.dataset.chosen = "true"; setTheme(root.dataset.theme !== "dark"); });
+  if (kept.has("theme")) root.dataset.chosen = "true";
+  setTheme(kept.has("theme") ? kept.get("theme") === "dark" : system.matches);
+  if (kept.has("min") && plots.length) plots[0].setScale("x", { min: Number(kept.get("min")), max: Number(kept.get("max")) });
+  if (kept.has("y")) scrollTo(0, Number(kept.get("y")));
   root.dataset.ready = "true";
 })();
