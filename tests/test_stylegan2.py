@@ -3,13 +3,16 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
+from helpers import save_checkpoint, save_modules
 from torch import nn
 from torch.nn.functional import conv2d
 
 from gan_cli.networks import stylegan2
 from gan_cli.networks.stylegan2 import Conv2d, Linear, ModulatedConv2d, minibatch_std
+from gan_cli.rundir.checkpoint import Progress
 
 SMALL = {"width": 4, "max_width": 8}
 
@@ -167,3 +170,28 @@ def test_no_mixing_draws_no_random_numbers():
     assert torch.equal(torch.get_rng_state(), after)
     with pytest.raises(ValueError, match="mixing=2 from 0 to 1"):
         stylegan2.Generator((1, 8, 8), 7, mixing=2)
+
+
+def test_gan_sample_truncates(call, tmp_path):
+    net = {
+        "generator": {"_target_": "gan_cli.networks.stylegan2.Generator", **SMALL},
+        "discriminator": {"_target_": "gan_cli.networks.stylegan2.Discriminator", **SMALL},
+        "z_dim": 7,
+        "prior": "normal",
+    }
+    torch.manual_seed(0)
+    generator = stylegan2.Generator((1, 8, 8), 7, **SMALL)
+    modules = {"generator": generator, "ema": generator}
+    save_modules(
+        tmp_path / "run" / "checkpoints", Progress(7, 70, 1.5), {"net": net, "image_shape": [1, 8, 8]}, modules
+    )
+    spread = []
+    for psi in ("1", "0.5", "0"):
+        done = call("gan-sample", "ckpt=run", "n=8", f"truncation={psi}", f"out={psi}.npz", "device=cpu")
+        assert done.returncode == 0, done.stderr
+        spread.append(np.load(tmp_path / f"{psi}.npz")["images"].astype(float).std(axis=0).mean())
+    assert spread[0] > spread[1] > spread[2] == 0
+    save_checkpoint(tmp_path / "other")
+    done = call("gan-sample", "ckpt=other", "truncation=0.5", "device=cpu")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "truncation= is for net=stylegan2" in done.stderr
