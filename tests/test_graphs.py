@@ -1,6 +1,8 @@
 """Static steps train to the same bits as plain ones. Their recording on a GPU is checked by benchmarks/gpu.py."""
 
+import contextlib
 import dataclasses
+import types
 
 import pytest
 import torch
@@ -89,3 +91,15 @@ def test_graphs_are_for_one_process_on_cuda_with_capturable_optimizers():
     assert not graphs.used(cuda, adam, 2)
     for other in ({"device": torch.device("cpu")}, {"compile": "default"}, {"graphs": "off"}):
         assert not graphs.used(dataclasses.replace(cuda, **other), adam, 1)
+
+
+def test_a_replayed_step_puts_back_what_it_left_for_the_records(monkeypatch):
+    replayed = []
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: types.SimpleNamespace(replay=lambda: replayed.append(1)))
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: contextlib.nullcontext())
+    kept, mine, other = {}, torch.zeros(1), torch.ones(1)
+    game = types.SimpleNamespace(latest=lambda: [kept])
+    replay = graphs._recorded(lambda: kept.update({0: mine}), game)
+    kept[0] = other  # left by a step of another kind
+    replay()
+    assert kept[0] is mine and replayed == [1]

@@ -6,7 +6,7 @@ shows an example.
 """
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -92,6 +92,10 @@ class Game(nn.Module):
         CUDA graphs replay steps whose updates have kinds. None, as here, means that an update has no kind.
         """
         return None
+
+    def latest(self) -> Sequence[dict[Any, Tensor]]:
+        """What a step leaves for :meth:`signals`. A replayed step puts its tensors into these mappings again."""
+        return ()
 
     def average(self, step: int, batch_size: int) -> None:
         """Update the averages. Called after both sides' updates of each step; ``step`` counts from 1."""
@@ -187,6 +191,9 @@ class Adversarial(Game):
     def signals(self) -> Mapping[str, Tensor]:
         adaptive = {"augment_p": self.augment.p} if isinstance(self.augment, ADA) else {}
         return {**accuracies(self._real_logits.values(), self._fake_logits.values()), **adaptive}
+
+    def latest(self) -> Sequence[dict[Any, Tensor]]:
+        return self._real_logits, self._fake_logits
 
     def kind(self, batch: Batch) -> bool:
         """Whether the update has a penalty."""

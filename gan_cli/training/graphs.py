@@ -91,13 +91,23 @@ class Static:
             terms.clear()
             self._iterate(game, iter(inputs), optimizers, note, k, update)
 
-        run: Callable[[], None] = compute
-        if inputs[0].real.is_cuda:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                compute()
-            run = graph.replay
+        run = _recorded(compute, game) if inputs[0].real.is_cuda else compute
         return self._steps.setdefault(kind, _Step(inputs, terms, run))
+
+
+def _recorded(compute: Callable[[], None], game: Game) -> Callable[[], None]:
+    """What replays the kernels of ``compute``, a step of ``game``."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        compute()
+    left = [dict(kept) for kept in game.latest()]
+
+    def replay() -> None:
+        graph.replay()
+        for kept, values in zip(game.latest(), left, strict=True):
+            kept.update(values)
+
+    return replay
 
 
 def _fix_rates(optimizers: Iterable[Optimizer], device: torch.device) -> bool:
