@@ -20,7 +20,16 @@ from workloads import CPU, WORKLOADS, train
 
 from gan_cli.training.device import prepare
 
-FREE = {"detach", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "promote_types"}
+FREE = {
+    "_unsafe_view",
+    "detach",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+    "promote_types",
+}
 
 
 class Kernels(TorchDispatchMode):

@@ -47,7 +47,7 @@ _GROUPS = {
     "noise": {"prior": "prior", "z_dim": "z_dim"},
     "penalty": {"penalty": "function", "penalty_interval": "interval", "weight_clip": "clip"},
     "average": {"ema_half_life": "half_life", "ema_ramp": "ramp"},
-    "compute": {"device": "device", "bf16": "bf16", "compile": "compile"},
+    "compute": {"device": "device", "bf16": "bf16", "compile": "compile", "graphs": "graphs"},
 }
 _CLASSES = {"plan": Plan, "noise": Noise, "penalty": Penalty, "average": Average, "compute": Compute}
 

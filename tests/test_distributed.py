@@ -153,7 +153,8 @@ def _trained(names, steps, numbers, folder):
         (folder / str(n)).mkdir()
         for process in torchrun(n, "train", [], folder / str(n), partial(_train_all, names, steps)):
             assert process.wait(200) == 0, process.err.read_text()
-            assert process.err.read_text() == ""
+            told = process.err.read_text().splitlines()  # findings: some of these networks are too small to learn
+            assert [line for line in told if "gan-doctor" not in line] == []
     return folder
 
 

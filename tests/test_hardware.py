@@ -5,6 +5,8 @@ import sys
 
 import pytest
 import torch
+import yaml
+from helpers import FAST
 from torch import nn
 
 from gan_cli.errors import UserError
@@ -77,3 +79,35 @@ def test_the_line_of_the_log(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
     line = hardware.described(CUDA, False, "default", False)
     assert line == "Some GPU, TF32, data copied batch by batch, compiled (default)"
+
+
+def test_threads_follow_from_cores_and_weights_alone(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(hardware, "cores", lambda: 4)
+    small, large = nn.Linear(10, 10), nn.Linear(1000, 1000, device="meta")
+    assert hardware.threads("auto", CPU, [small, small]) == 2
+    assert hardware.threads("auto", CPU, [small, large]) == 3
+    assert hardware.threads("auto", CPU, [large] * 9) == 4
+    assert hardware.threads("auto", CUDA, [small]) == 4
+    assert hardware.threads(7, CPU, [small]) == 7
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert hardware.threads("auto", CPU, [small]) == 4
+
+
+def test_a_resumed_run_keeps_its_number_of_threads(call, tmp_path, monkeypatch):
+    used = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    assert call("gan-train", *FAST, "run_dir=run", "steps=1", "threads=3").returncode == 0
+    assert call("gan-train", *FAST, "run_dir=run", "steps=2", "resume=auto").returncode == 0
+    assert call("gan-train", *FAST, "run_dir=run", "steps=3", "resume=auto", "threads=auto").returncode == 0
+    assert call("gan-train", *FAST, "run_dir=run", "steps=4", "resume=auto", "threads=2").returncode == 0
+    assert used == [3, 3, 3, 2]
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["threads"] == 2
+
+
+@pytest.mark.parametrize("wrong", ["0", "1.5", "true", "many", "1025"])
+def test_threads_that_are_no_number_get_one_line(call, tmp_path, wrong):
+    done = call("gan-train", f"threads={wrong}")
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    shown = wrong.capitalize() if wrong == "true" else wrong
+    assert done.stderr == f"gan-train: threads={shown} should be auto, or a whole number from 1 to 1024\n"

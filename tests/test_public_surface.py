@@ -35,6 +35,8 @@ def test_the_keys_of_the_commands():
             "precision",
             "deterministic",
             "compile",
+            "graphs",
+            "threads",
             "ema",
             "log_every",
             "sample_every",
@@ -123,7 +125,7 @@ def test_the_verbs_and_their_keywords():
     ]  # fmt: skip
     assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
         ["prior", "z_dim"], ["function", "interval", "clip", "precision"],
-        ["half_life", "ramp"], ["device", "bf16", "compile", "dtype"],
+        ["half_life", "ramp"], ["device", "bf16", "compile", "dtype", "graphs"],
     ]  # fmt: skip
     fields = [f.name for f in dataclasses.fields(Dataset)]
     assert fields == [

@@ -26,7 +26,7 @@ from gan_cli.rundir.branch import branched
 from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.rundir.records import read_metrics
 from gan_cli.terminal import Display, Silence, tell
-from gan_cli.training import algorithm
+from gan_cli.training import algorithm, graphs
 from gan_cli.training.batches import Batches
 from gan_cli.training.device import described
 from gan_cli.training.plan import Outcome
@@ -71,7 +71,8 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
         log.warning(line)
     checkpoint.save_config(run_dir, parts.config)
     compute, batches = parts.compute, parts.state.batches
-    device = described(compute.device, compute.bf16, compute.compile, batches.resident)
+    replayed = ", CUDA graphs" if graphs.used(compute, parts.state.optimizers, batches.accumulate) else ""
+    device = described(compute.device, compute.bf16, compute.compile, batches.resident) + replayed
     record.begin(parts.state.step, {"device": device, **_versions()})
     tell(f"on {_shared_by(batches)}{device}")
     for line in filter(None, parts.found):
@@ -160,7 +161,9 @@ def execute(parts: Assembled, run_dir: Path, resume: Checkpoint | None) -> Outco
         evaluate=parts.evaluate, observe=parts.observe, sinks=parts.sinks, config=parts.config, resume=resume,
     ) as going:  # fmt: skip
         state = parts.state
-        algorithm.train(state.game, state.batches, state.optimizers, going, k=parts.k, update=parts.update)
+        replayed = graphs.used(parts.compute, state.optimizers, state.batches.accumulate)
+        one = graphs.Static(algorithm.iterate) if replayed else algorithm.iterate
+        algorithm.train(state.game, state.batches, state.optimizers, going, k=parts.k, update=parts.update, one=one)
     return going.outcome
 
 

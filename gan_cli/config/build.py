@@ -101,6 +101,8 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     for network in played.networks("discriminator").values():
         freeze(network, config["freeze_d"])
     inherited = [inherit(played, parent)] if parent else []
+    threads = devices.threads(config["threads"], compute.device, (generator, discriminator))
+    torch.set_num_threads(threads)
     shares.check(config["batch_size"], config["accumulate"], config["update"], played.children())
     batches = Batches(
         data, config["batch_size"], config["seed"], compute.device, config["conditional"], config["accumulate"]
@@ -117,6 +119,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         sinks=functions(config["sinks"], "sinks"),
         config={
             **config,
+            "threads": threads,
             "image_shape": list(data.image_shape),
             **({"source_channels": data.source_channels} if isinstance(data, Domains) else {}),
             "examples": len(data),
@@ -143,7 +146,8 @@ def computing(config: Mapping[str, Any]) -> Compute:
     """Set this process up for the device and the precision in ``config``. UserError if they are unavailable."""
     device = devices.device(config["device"])
     devices.prepare(device, config["deterministic"])
-    return Compute(device, devices.bf16(config["precision"], device), config["compile"])
+    bf16 = devices.bf16(config["precision"], device)
+    return Compute(device, bf16, config["compile"], graphs=config["graphs"])
 
 
 def game(node: Mapping[str, Any], facts: Mapping[str, Any]) -> Game:

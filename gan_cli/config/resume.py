@@ -17,9 +17,9 @@ GROUPS = ("dataset", "game", "net", "loss", "penalty", "augment", "optimizer", "
 MOVES = frozenset(f"dataset.{name}" for name in PLACES)
 MAY_CHANGE = frozenset(
     {
-        "steps", "max_seconds", "device", "deterministic", "compile", "log_every", "sample_every", "checkpoint_every",
-        "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error", "on_collapse", "sinks",
-        "own_metrics", "resume", "trust", "plan",
+        "steps", "max_seconds", "device", "deterministic", "compile", "graphs", "threads", "log_every", "sample_every",
+        "checkpoint_every", "samples", "eval_every", "keep", "accumulate", "on_nonfinite", "on_write_error",
+        "on_collapse", "sinks", "own_metrics", "resume", "trust", "plan",
     }
 )  # fmt: skip
 
@@ -34,6 +34,7 @@ BEFORE: Mapping[str, Any] = {
     "freeze_d": 0,
     "accumulate": 1,
     "own_metrics": {},
+    "graphs": "off",
 }
 # The default of the penalties' precision, which older checkpoints lack.
 PENALTY_BEFORE: Mapping[str, Any] = {"precision": "auto"}
@@ -69,6 +70,8 @@ def resumed(config: Mapping[str, Any], saved: SavedRun, overridden: Sequence[str
                 f"{name} can't change when a run is resumed; leave it out, or start a new run (these may change: "
                 f"{', '.join(sorted({*MAY_CHANGE, *MOVES} - {'resume', 'trust'}))})"
             )
+    if config["threads"] == "auto":
+        merged["threads"] = was.get("threads", "auto")  # rounding depends on it
     check_resolved(merged, saved.path)
     merged = settled(checked(merged, "train"))
     for group in GROUPS:

@@ -78,6 +78,8 @@ class TrainConfig:
     precision: str = key("auto", "auto, fp32 or bf16", choices=("auto", "fp32", "bf16"))
     deterministic: bool = key(False, "CUDA: the same bits every time, slower; a CPU gives them as it is")
     compile: str = key("off", "torch.compile: off, default or max-autotune", choices=("off", "default", "max-autotune"))
+    graphs: str = key("off", "CUDA graphs: off, or auto: a step is replayed where it can be", choices=("off", "auto"))
+    threads: Any = key("auto", "CPU threads: a number, or auto: by the cores and the networks' size")
     ema: Ema = key(Ema, "the averaged generator, from which samples are drawn: ema.half_life (images), ema.ramp")
     log_every: int = key(100, "steps between lines of metrics.jsonl", at_least=1)
     sample_every: int = key(500, "steps between sample grids", at_least=1)

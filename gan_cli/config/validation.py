@@ -12,6 +12,7 @@ from gan_cli.config.schema import COMMANDS, Cluster, TrainConfig
 from gan_cli.config.selection import seeds
 from gan_cli.errors import UserError, did_you_mean
 
+MOST_THREADS = 1024
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
@@ -24,6 +25,7 @@ def validate(config: DictConfig, command: str) -> None:
         _check_what_is_measured(config)
     if command == "train":
         check_resume(config)
+        check_threads(config["threads"])
         check_decay(OmegaConf.to_container(config)["lr_decay_after"])  # type: ignore[call-overload, index]
         for f in dataclasses.fields(TrainConfig):
             value = config[f.name]
@@ -38,6 +40,12 @@ def check_resume(config: DictConfig) -> None:
         raise UserError("resume=auto needs the folder of the run: add run_dir=PATH")
     if config.freeze_d and config.init is None:
         raise UserError(f"freeze_d={config.freeze_d} keeps weights that init brings: add init=RUN, or leave it out")
+
+
+def check_threads(threads: Any) -> None:
+    """UserError unless ``threads`` is ``auto`` or a whole number from 1 to MOST_THREADS."""
+    if threads != "auto" and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
+        raise UserError(f"threads={threads} should be auto, or a whole number from 1 to {MOST_THREADS}")
 
 
 def check_decay(decay: Any) -> None:

@@ -153,7 +153,7 @@ class Points:
 
 def to_unit(images: Tensor) -> Tensor:
     """uint8 images -> float32 in [-1, 1], the range of images in every network of this package."""
-    return images.float().div_(127.5).sub_(1)
+    return images.div(127.5).sub_(1)
 
 
 def resized(images: Tensor, size: int | None) -> Tensor:

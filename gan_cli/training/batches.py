@@ -73,6 +73,9 @@ class Batches:
     def position(self, position: int) -> None:
         self._sampler.position = position
 
+    def __iter__(self) -> "Batches":
+        return self
+
     def __next__(self) -> Batch:
         indices = processes.share(self._sampler.draw(self.batch_size))
         real = self._dataset.network_input(devices.gather(self._examples, indices, self._device)).to(self._dtype)

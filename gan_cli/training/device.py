@@ -1,10 +1,11 @@
 """The device: what it can do, and how the process is set up for it."""
 
 import ctypes
+import functools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from gan_cli.errors import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LARGEST_MMAP_THRESHOLD = 32 << 20  # bytes; the largest value that glibc accepts
+WEIGHTS_A_THREAD = 1_000_000
 
 
 def device(name: str) -> torch.device:
@@ -58,13 +60,15 @@ CPU = torch.device("cpu")
 class Compute:
     """Where and how networks are computed: the device, bfloat16 autocast, and the mode of ``torch.compile``.
 
-    ``dtype`` is the type of weights, images, logits and terms: float32, or float64 to check a computation.
+    ``dtype`` is the type of weights, images, logits and terms: float32, or float64 to check a computation. ``graphs``
+    is ``off``, or ``auto``: CUDA graphs replay the steps where they can (:mod:`gan_cli.training.graphs`).
     """
 
     device: torch.device = CPU
     bf16: bool = False
     compile: str = "off"
     dtype: torch.dtype = torch.float32
+    graphs: str = "off"
 
     def placed(self, network: nn.Module) -> nn.Module:
         """Move ``network`` to the device, in channels-last order, and return it. It speeds convolutions up."""
@@ -102,6 +106,28 @@ def prepare(on: torch.device, deterministic: bool = False) -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
             mallopt(_M_TRIM_THRESHOLD, -1)  # never trim
+
+
+@functools.cache
+def cores() -> int:
+    """The number of threads that torch starts with: OMP_NUM_THREADS, or else the number of cores."""
+    return torch.get_num_threads()
+
+
+def threads(asked: int | str, on: torch.device, networks: Iterable[nn.Module]) -> int:
+    """The number of CPU threads to train ``networks`` with: ``asked``, or by a rule if that is ``auto``.
+
+    Small networks gain little from many threads, which wait for each other after each operation. The rule is two
+    threads, one more for each million weights, and no more than there are :func:`cores`. It goes by numbers that do not
+    change from run to run, because rounding depends on the number of threads. OMP_NUM_THREADS in the environment, and
+    a device other than the CPU, take the place of the rule.
+    """
+    if not isinstance(asked, str):
+        return asked
+    if on.type != "cpu" or "OMP_NUM_THREADS" in os.environ:
+        return cores()
+    weights = sum(weight.numel() for network in networks for weight in network.parameters())
+    return min(cores(), 2 + weights // WEIGHTS_A_THREAD)
 
 
 def random_states(on: torch.device) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ shows an example.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -86,6 +86,17 @@ class Game(nn.Module):
         """The terms that the generator minimises. The discriminator's weights are frozen during this call."""
         raise NotImplementedError(f"{type(self).__name__} should define generator_terms(batch, fake)")
 
+    def kind(self, batch: Batch) -> Hashable:
+        """The kind of the update on ``batch``. All updates of a kind have the same operations, on the device alone.
+
+        CUDA graphs replay steps whose updates have kinds. None, as here, means that an update has no kind.
+        """
+        return None
+
+    def latest(self) -> Sequence[dict[Any, Tensor]]:
+        """What a step leaves for :meth:`signals`. A replayed step puts its tensors into these mappings again."""
+        return ()
+
     def average(self, step: int, batch_size: int) -> None:
         """Update the averages. Called after both sides' updates of each step; ``step`` counts from 1."""
 
@@ -156,7 +167,7 @@ class Adversarial(Game):
             return list(full(network(together, *given)).unflatten(0, (sets, n) if dim == 0 else (n, sets)).unbind(dim))
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        due = self.penalty is not None and batch.number % self._interval == 0
+        due = self.kind(batch)
         real, fake = (images.detach().requires_grad_(due) for images in (batch.real, fake))
         real_logits, fake_logits = self.judge(batch, real, fake, penalised=due)
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
@@ -180,6 +191,13 @@ class Adversarial(Game):
     def signals(self) -> Mapping[str, Tensor]:
         adaptive = {"augment_p": self.augment.p} if isinstance(self.augment, ADA) else {}
         return {**accuracies(self._real_logits.values(), self._fake_logits.values()), **adaptive}
+
+    def latest(self) -> Sequence[dict[Any, Tensor]]:
+        return self._real_logits, self._fake_logits
+
+    def kind(self, batch: Batch) -> bool:
+        """Whether the update has a penalty."""
+        return self.penalty is not None and batch.number % self._interval == 0
 
     def _critic(self, batch: Batch, judged: Mapping[Tensor, Tensor], images: Tensor) -> Tensor:
         """D as a penalty calls it: the logits of images that the loss ``judged``, else those of a pass of its own."""

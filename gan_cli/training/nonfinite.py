@@ -50,13 +50,11 @@ class Watch:
         """Note the non-finite terms and weights of ``step``. Called at its end, after the updates of all sides."""
         # A norm overflows at weights of 1e19. No network recovers from such weights. Norms take a tenth of the time of
         # a check of each weight.
-        finite = torch.cat([torch.stack(values) for values in self._groups()]).isfinite()
-        torch.where(finite, self._first, self._first.clamp(max=step), out=self._first)
-
-    def _groups(self) -> list[list[Tensor]]:
-        """The weights' norms and the terms' totals, in the order of the names. Each type has its own list."""
-        norms = list(torch._foreach_norm(self._parameters)) if self._parameters else []
-        return [group for group in (norms, list(self._totals.values())) if group]
+        norms = torch._foreach_norm(self._parameters) if self._parameters else ()
+        values = [value.view(1) for value in (*norms, *self._totals.values())]
+        if values:
+            finite = torch.cat(values).mul_(0) == 0  # two kernels, where isfinite has four
+            torch.where(finite, self._first, self._first.clamp(max=step), out=self._first)
 
     def check(self) -> None:
         """Raise TrainingDiverged if any value was non-finite. The error names the step and the first such value."""

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from gan_cli import processes
 from gan_cli.errors import TrainingDiverged
@@ -115,7 +116,11 @@ class Run:
         factor = lr_factor(images, self.plan.lr_decay_after)
         for optimizer in self.state.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * self.state.lr_scale * factor
+                rate = group["initial_lr"] * self.state.lr_scale * factor
+                if isinstance(group["lr"], Tensor):  # at a fixed place: see gan_cli.training.graphs
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
 
     def _settle(self) -> bool:
         """Do the tasks due after this step. Return whether it was the last step."""

@@ -112,12 +112,21 @@ def optimizer_tensors(
     tensors, settings = {}, {}
     for name, optimizer in optimizers.items():
         state = optimizer.state_dict()
-        settings[name] = state["param_groups"]
+        settings[name] = _settings(optimizer)
         for index, entries in state["state"].items():
             for key, value in entries.items():
                 if value is not None:  # SGD without momentum stores None
                     tensors[f"optimizer.{name}.{index}.{key}"] = torch.as_tensor(value)
     return tensors, settings
+
+
+def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The settings of ``optimizer``, as numbers. Whether it is capturable is a matter of the device and not saved."""
+    groups = optimizer.state_dict()["param_groups"]
+    return [
+        {name: float(value) if name == "lr" else value for name, value in group.items() if name != "capturable"}
+        for group in groups
+    ]
 
 
 def load_module(checkpoint: Checkpoint, name: str, module: nn.Module) -> None:
@@ -148,7 +157,7 @@ def _load_optimizer(checkpoint: Checkpoint, name: str, optimizer: Optimizer) -> 
         if not fits and value.numel() != 1:
             raise ValueError(f"{key} has shape {list(value.shape)}")
         state.setdefault(int(index), {})[entry] = torch.empty_like(parameter).copy_(value) if fits else value
-    fresh_groups = optimizer.state_dict()["param_groups"]
+    fresh_groups = _settings(optimizer)
     groups = []
     for saved, fresh in zip(checkpoint.param_groups[name], fresh_groups, strict=True):
         group = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(saved).items()}

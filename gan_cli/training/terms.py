@@ -63,22 +63,22 @@ class Totals:
         if processes.count() > 1:
             sums = [*processes.total(torch.stack(sums))]
         for (name, term), value in zip(terms.items(), sums, strict=True):
-            if name not in self._sums:
-                if not name.isidentifier() or name in RESERVED:
-                    raise ValueError(f"a term can't be named {name!r}: use letters, digits and _, and another name")
-                self._sums[name], self._counts[name] = torch.zeros_like(value), 0
-            self._counts[name] += term.values.numel() * processes.count()
-            self._accumulate(name, value)
+            if name not in self._sums and (not name.isidentifier() or name in RESERVED):
+                raise ValueError(f"a term can't be named {name!r}: use letters, digits and _, and another name")
+            self._counts[name] = self._counts.get(name, 0) + term.values.numel() * processes.count()
+            self._sums[name] = self._added(name, value)
         return {name: self._sums[name] for name in terms}
 
-    def _accumulate(self, name: str, value: Tensor) -> None:
+    def _added(self, name: str, value: Tensor) -> Tensor:
+        """``value`` added to the sum of the term ``name``, which is at first the value itself."""
+        if name not in self._sums:
+            return value
         if self._dtype == torch.float64:
-            self._sums[name] += value
-            return
+            return self._sums[name].add_(value)
         corrected = value - self._lost.get(name, 0.0)
         total = self._sums[name] + corrected
         self._lost[name] = (total - self._sums[name]) - corrected
-        self._sums[name] = total
+        return total
 
     def state(self) -> dict[str, Tensor]:
         """Sum and count of each term so far, float64 ``[2]`` on the CPU, by name."""
