@@ -12,10 +12,12 @@ from gan_cli.config import networks
 from gan_cli.config.data import held_out_domains
 from gan_cli.data import Dataset, Points
 from gan_cli.data.pairs import Domains, Pairs
-from gan_cli.metrics import quality
+from gan_cli.errors import UserError
+from gan_cli.metrics import adaptation, quality
 from gan_cli.metrics import translation as measures
 from gan_cli.metrics.signals import checkerboard, diversity, saturation
 from gan_cli.noise import Noise
+from gan_cli.pictures.classes import rows_of_classes
 from gan_cli.pictures.samples import drawing
 from gan_cli.pictures.translations import translations
 from gan_cli.sampling import class_rows, generate, labels_like, latents, to_uint8
@@ -38,6 +40,8 @@ def display(config: Mapping[str, Any], data: Dataset | Points | Domains, played:
     """What a run shows of its generator. UserError if the data have no picture, or no score to evaluate."""
     evaluated = config["eval_every"] is not None
     if isinstance(data, Domains):
+        if data.labels is not None:
+            return classified(config, played, classes, evaluated)
         held, mode = held_images(data, config["dataset"]), mode_for(config["batch_size"])
         draw = translated(held, played, config["samples"], mode)
         return Shown(draw, translation_scores(held, played, mode) if evaluated else None)
@@ -96,6 +100,21 @@ def observed(
         return found
 
     return observe
+
+
+def classified(
+    config: Mapping[str, Any], played: Game, classes: int, evaluated: bool
+) -> tuple[Callable[[int], Image.Image], Callable[[], Mapping[str, float]] | None]:
+    """The pictures of a classifier, which show held-out targets in the rows of their classes, and its scores.
+
+    UserError if the data have no held-out pairs with labels.
+    """
+    held, generator = held_out_domains(config["dataset"]), played.sampled()
+    if not isinstance(held, Pairs) or held.labels is None:
+        raise UserError("a classifier of two domains needs held-out pairs with labels: a dataset with the split test")
+    draw = rows_of_classes(held.targets[: 40 * classes], classes, max(1, config["samples"] // classes))
+    evaluate = partial(adaptation.scores, generator, held.sources, held.targets, held.labels) if evaluated else None
+    return lambda step: draw(step, generator), evaluate
 
 
 class Held(NamedTuple):
