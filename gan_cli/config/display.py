@@ -102,9 +102,7 @@ def observed(
     return observe
 
 
-def classified(
-    config: Mapping[str, Any], played: Game, classes: int, evaluated: bool
-) -> tuple[Callable[[int], Image.Image], Callable[[], Mapping[str, float]] | None]:
+def classified(config: Mapping[str, Any], played: Game, classes: int, evaluated: bool) -> Shown:
     """The pictures of a classifier, which show held-out targets in the rows of their classes, and its scores.
 
     UserError if the data have no held-out pairs with labels.
@@ -114,7 +112,7 @@ def classified(
         raise UserError("a classifier of two domains needs held-out pairs with labels: a dataset with the split test")
     draw = rows_of_classes(held.targets[: 40 * classes], classes, max(1, config["samples"] // classes))
     evaluate = partial(adaptation.scores, generator, held.sources, held.targets, held.labels) if evaluated else None
-    return lambda step: draw(step, generator), evaluate
+    return Shown(lambda step: draw(step, generator), evaluate)
 
 
 class Held(NamedTuple):
