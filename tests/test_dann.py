@@ -1,5 +1,6 @@
 """Domain-adversarial training: the game against gradient reversal, its data, and runs from the command line."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -111,6 +112,9 @@ def test_a_run_resumes_bit_for_bit_and_shows_its_accuracy(call, tmp_path):
     rows = read_metrics(tmp_path / "whole")
     assert {"loss_d", "label", "domain"} <= rows[-1].keys()
     assert [row["step"] for row in rows if "target_accuracy" in row] == [4, 7]
+    assert call("gan-report", "run=whole").returncode == 0
+    report = json.loads((tmp_path / "whole/report.json").read_text())
+    assert {row["what"] for row in report["commands"]} == {"begun by", "to go on"}
     for command, words in {"gan-sample": [], "gan-eval": [], "gan-translate": ["input=x.png"]}.items():
         done = call(command, "ckpt=whole", *words)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
