@@ -9,12 +9,13 @@ Fréchet distance between all patches of 4x4 pixels of outputs and of targets: i
 import argparse
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 from torch.nn.functional import unfold
 
 from gan_cli.config.display import held_images
 from gan_cli.config.saved import open_run
-from gan_cli.metrics.extractor import pixel_extractor
+from gan_cli.metrics.extractor import pixel_extractor, random_extractor
 from gan_cli.metrics.frechet import frechet_distance
 from gan_cli.metrics.translation import errors, frechet, psnr
 from gan_cli.translating import mode_for, translate
@@ -33,6 +34,7 @@ def row(outputs: Tensor, targets: Tensor) -> list[str]:
         f"{errors(outputs, targets).mean():.4f}",
         f"{psnr(outputs, targets).mean():.2f}",
         f"{frechet(outputs, targets, pixel_extractor(targets.shape[1:])):.2f}",
+        f"{frechet(outputs, targets, random_extractor(torch.device('cpu'))):.3f}",
         f"{frechet_distance(patches(targets), patches(outputs)):.4f}",
     ]
 
@@ -52,7 +54,7 @@ def rows(runs: list[str]) -> Iterator[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", nargs="+")
-    print("run", "weights", "error", "PSNR", "Fréchet as gan-eval", "of patches", sep=" | ")
+    print("run", "weights", "error", "PSNR", "Fréchet in pixels", "in random features", "of patches", sep=" | ")
     for line in rows(parser.parse_args().runs):
         print(*line, sep=" | ", flush=True)
 
