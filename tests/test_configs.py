@@ -17,14 +17,14 @@ COUNTS = {
     ".": 8,
     "augment": 6,
     "cluster": 3,
-    "dataset": 12,
-    "experiment": 25,
-    "game": 3,
+    "dataset": 13,
+    "experiment": 26,
+    "game": 4,
     "hydra/job_logging": 1,
     "loss": 6,
-    "net": 15,
-    "net/discriminator": 13,
-    "net/generator": 14,
+    "net": 16,
+    "net/discriminator": 14,
+    "net/generator": 15,
     "optimizer": 5,
     "optimizer/discriminator": 5,
     "optimizer/generator": 5,
@@ -55,10 +55,14 @@ def test_every_choice_composes_and_binds(choice):
     config = _compose(*overrides)
     side = 28 if "cs231n" in name else 32  # which are for MNIST alone
     facts = {"image_shape": (1, side, side)}
-    if "unet" in name or "translator" in name or "patchgan" in name or networks.translates(config["net"]):
-        facts |= {"source_channels": 1, "condition_channels": 1}
+    does = networks.does(config["net"])
+    if any(word in name for word in ("unet", "translator", "patchgan")) or does != "draws":
+        facts |= {"source_channels": 1, "condition_channels": 1, "classes": 4 * (does == "classifies")}
         if group.startswith("net/"):  # beside a network of noise a translator fits nothing
             config = _compose("net=unet", *overrides)
+    if group.startswith("net/") and name == "dann":
+        facts |= {"source_channels": 1, "classes": 4}
+        config = _compose("net=dann", *overrides)
     assert networks.generator(config["net"], facts)
     discriminator = networks.discriminator(config["net"], facts)
     assert build.loss(config["loss"])

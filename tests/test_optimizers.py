@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gan_cli.optimizers import AnnealedSGD
+from gan_cli.training.state import in_memory_order
 
 
 def test_annealed_sgd_is_its_recursion():
@@ -27,3 +28,26 @@ def test_the_floor_is_no_floor_for_rates_below_it():
     weight.grad = torch.tensor(1.0)
     optimizer.step()
     assert 1 - weight.item() < 1e-6
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, torch.optim.AdamW])
+def test_adam_in_memory_order_is_adam(make):
+    """Against torch's plain loop in float64; moments keep the shape of the weights, as checkpoints need them."""
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(8, 16, 4, 4), (8,), (5, 3), (6, 4, 1, 1), (2, 7, 3, 3)]
+    start = [torch.randn(shape, generator=rng) for shape in shapes]
+    ours = [torch.nn.Parameter(w.to(memory_format=torch.channels_last) if w.dim() == 4 else w.clone()) for w in start]
+    theirs = [torch.nn.Parameter(w.double()) for w in start]
+    fused = in_memory_order(make(ours, lr=0.01, betas=(0.5, 0.9), fused=True))
+    plain = make(theirs, lr=0.01, betas=(0.5, 0.9), foreach=False)
+    for _ in range(4):
+        for one, other in zip(ours, theirs, strict=True):
+            other.grad = torch.randn(one.shape, generator=rng).double()
+            one.grad = (
+                other.grad.float().to(memory_format=torch.channels_last) if one.dim() == 4 else other.grad.float()
+            )
+        fused.step(), plain.step()
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one.double(), other, rtol=1e-5, atol=1e-6)
+        assert fused.state[one]["exp_avg"].shape == one.shape
+        assert torch.allclose(fused.state[one]["exp_avg_sq"].double(), plain.state[other]["exp_avg_sq"], rtol=1e-5)

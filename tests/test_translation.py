@@ -419,10 +419,12 @@ def test_pix2pix_learns_other_colours(drawn, call, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["dataset=pairs", "dataset.a={0}/a", "dataset.b={0}/b", "net=conv"], "this net draws from noise"),
-        (["net=unet"], "this net translates images"),
-        (["dataset=pairs", "dataset.a={0}/a", "dataset.b={0}/b", "game=adversarial"], "and the game is not"),
-        (["game=pix2pix"], "and the game is not"),
+        (["dataset=pairs", "dataset.a={0}/a", "dataset.b={0}/b", "net=conv"],
+         "images of two domains, and this net's generator draws: "),
+        (["net=unet"], "one kind, and this net's generator translates: dataset=mnist"),
+        (["dataset=pairs", "dataset.a={0}/a", "dataset.b={0}/b", "game=adversarial"],
+         "and this game's generator draws"),
+        (["game=pix2pix"], "and this game's generator translates"),
         (["dataset=pairs", "dataset.a={0}/a", "dataset.b={0}/b", "penalty=r1"], "takes no penalty: add penalty=none"),
         (["dataset=pairs", "dataset.a={0}/a", "dataset.b={0}/b", "augment=flip"], "takes no augment: add augment=none"),
         (["dataset=pairs", "dataset.a={0}/a", "dataset.b={0}/b", "conditional=true"], "conditional=true needs labels"),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gan_cli import __version__, files, processes, typed
+from gan_cli.config import networks
 from gan_cli.config.build import Assembled, assemble
 from gan_cli.config.defaults import settled
 from gan_cli.config.resume import resumed
@@ -199,16 +200,16 @@ def _already_done(
 
 
 def _say_goodbye(step: int, run_dir: Path, more: str | None, config: Mapping[str, Any]) -> None:
-    """Print the three last lines: where the files are, how to sample or translate, how to continue the run."""
-    packages, translates = to_be_trusted(config), "source_channels" in config
+    """Print the last lines: where the files are, how to sample or translate, how to continue the run."""
+    packages, does = to_be_trusted(config), networks.does(config["net"])
     shown = typed.shown(run_dir)
     trust = [f"trust=[{','.join(packages)}]"] if packages else []
     ckpt, resume = typed.word("ckpt", shown), typed.word("resume", shown)
     pictures = [name for name in ("curves.png", "training.webp", "training.gif") if (run_dir / name).is_file()]
     names = ["samples/", "checkpoints/", *pictures]
     tell(f"step {step:,}: {', '.join(names[:-1])} and {names[-1]} are in {shown}")
-    if translates:
+    if does == "translates":
         tell(f"to translate: {typed.line('gan-translate', [ckpt, 'input=FOLDER', *trust])}")
-    else:
+    if does == "draws":
         tell(f"to sample: {typed.line('gan-sample', [ckpt, 'n=64', *trust])}")
     tell(f"to go on:  {typed.line('gan-train', [resume, *([more] if more else []), *trust])}")

@@ -14,11 +14,12 @@ from gan_cli.config.targets import functions
 from gan_cli.data import Dataset, Points
 from gan_cli.data.pairs import Domains, Pairs
 from gan_cli.errors import UserError
-from gan_cli.metrics import quality
+from gan_cli.metrics import adaptation, quality
 from gan_cli.metrics import translation as measures
 from gan_cli.metrics.own import OwnMetric, own_numbers
 from gan_cli.metrics.signals import checkerboard, diversity, saturation
 from gan_cli.noise import Noise
+from gan_cli.pictures.classes import rows_of_classes
 from gan_cli.pictures.samples import drawing
 from gan_cli.pictures.translations import translations
 from gan_cli.sampling import class_rows, generate, labels_like, latents, to_uint8
@@ -43,6 +44,8 @@ def display(config: Mapping[str, Any], data: Dataset | Points | Domains, played:
     evaluated = config["eval_every"] is not None
     if isinstance(data, Domains):
         check_no_own(config)
+        if data.labels is not None:
+            return classified(config, played, classes, evaluated)
         held, mode = held_images(data, config["dataset"]), mode_for(config["batch_size"])
         draw = translated(held, played, config["samples"], mode)
         return Shown(draw, translation_scores(held, played, mode) if evaluated else None)
@@ -137,6 +140,19 @@ def check_no_own(config: Mapping[str, Any]) -> None:
     """UserError for own metrics of a run that translates: they are functions of samples that come from noise."""
     if config["own_metrics"]:
         raise UserError("own_metrics are for generators that draw from noise: leave own_metrics out")
+
+
+def classified(config: Mapping[str, Any], played: Game, classes: int, evaluated: bool) -> Shown:
+    """The pictures of a classifier, which show held-out targets in the rows of their classes, and its scores.
+
+    UserError if the data have no held-out pairs with labels.
+    """
+    held, generator = held_out_domains(config["dataset"]), played.sampled()
+    if not isinstance(held, Pairs) or held.labels is None:
+        raise UserError("a classifier of two domains needs held-out pairs with labels: a dataset with the split test")
+    draw = rows_of_classes(held.targets[: 40 * classes], classes, max(1, config["samples"] // classes))
+    evaluate = partial(adaptation.scores, generator, held.sources, held.targets, held.labels) if evaluated else None
+    return Shown(lambda step: draw(step, generator), evaluate)
 
 
 class Held(NamedTuple):

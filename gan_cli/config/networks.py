@@ -20,6 +20,7 @@ MOST_LATENTS = 65_536  # dimensions of z
 COPIES = 4  # of the weights in training: the weights, their gradients, Adam's two moments
 
 Shapes = Mapping[str, tuple[int, ...]]
+Maps = tuple[tuple[int, ...], tuple[int | None, ...]]  # the shapes of two inputs of a network, and of its outputs
 
 
 def noise(net: Mapping[str, Any]) -> Noise:
@@ -33,41 +34,53 @@ def noise(net: Mapping[str, Any]) -> Noise:
     return Noise(prior, z_dim)
 
 
-def translates(net: Mapping[str, Any]) -> bool:
-    """Whether the generator of a ``net`` group translates images, rather than noise: such a group has no ``z_dim``."""
-    return "z_dim" not in net and "prior" not in net and "generator" in net
+def does(net: Mapping[str, Any]) -> str:
+    """What the generator of a ``net`` group does: ``draws`` from noise, ``translates`` images, or ``classifies`` them.
+
+    A group with ``z_dim`` or ``prior`` draws. A group with ``features`` classifies, and its discriminator sees them.
+    """
+    if "z_dim" in net or "prior" in net or "generator" not in net:
+        return "draws"
+    return "classifies" if "features" in net else "translates"
 
 
 def generator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
     """The generator of a ``net`` group for data with these ``facts``: image_shape, and classes (0: unconditional).
 
-    ``source_channels`` among the facts are those of the images that it translates. With ``saved``, it is built only if
-    its weights have exactly these shapes. A file thus gets no more memory than its weights need.
+    ``source_channels`` among the facts are those of the images that it translates or classifies. With ``saved``, it is
+    built only if its weights have exactly these shapes. A file thus gets no more memory than its weights need.
     """
-    image = facts["image_shape"]
-    if "source_channels" in facts:
-        return _network(
-            net.get("generator"),
-            facts,
-            "net.generator",
-            saved,
-            ((2, facts["source_channels"], *image[1:]), (2, *image)),
-        )
-    z_dim = noise(net).z_dim
-    return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, ((2, z_dim), (2, *image)))
+    image, does_classify = facts["image_shape"], does(net) == "classifies"
+    if "source_channels" not in facts:
+        z_dim = noise(net).z_dim
+        shapes: Maps = ((2, z_dim), (2, *image))
+        return _network(net.get("generator"), {**facts, "z_dim": z_dim}, "net.generator", saved, shapes)
+    facts = {**facts, "features": _features(net)} if does_classify else facts
+    outputs = (facts["classes"],) if does_classify else image
+    shapes = ((2, facts["source_channels"], *image[1:]), (2, *outputs))
+    return _network(net.get("generator"), facts, "net.generator", saved, shapes, told=not does_classify)
 
 
 def discriminator(net: Mapping[str, Any], facts: Mapping[str, Any], saved: Shapes | None = None) -> nn.Module:
     """The discriminator of a ``net`` group; ``saved`` as in :func:`generator`.
 
     In a game of translation it gives logits for patches. ``condition_channels`` among the facts are those of the source
-    that it sees beside an image.
+    that it sees beside an image. Beside a classifier it sees features.
     """
     channels, *sides = facts["image_shape"]
-    shapes: tuple[tuple[int, ...], tuple[int | None, ...]] = (2, channels, *sides), (2,)
+    shapes: Maps = ((2, channels, *sides), (2,))
+    if does(net) == "classifies":
+        facts = {**facts, "features": _features(net)}
+        shapes = ((2, facts["features"]), (2,))
+        return _network(net.get("discriminator"), facts, "net.discriminator", saved, shapes, told=False)
     if "source_channels" in facts:
         shapes = (2, channels + facts["condition_channels"], *sides), (2, 1, None, None)
     return _network(net.get("discriminator"), facts, "net.discriminator", saved, shapes)
+
+
+def _features(net: Mapping[str, Any]) -> int:
+    """How many features of an image a classifier makes."""
+    return whole_number(net["features"], "net.features")
 
 
 def pair(net: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
@@ -80,14 +93,15 @@ def _network(
     facts: Mapping[str, Any],
     group: str,
     saved: Shapes | None,
-    shapes: tuple[tuple[int, ...], tuple[int | None, ...]],
+    shapes: Maps,
+    told: bool = True,
 ) -> nn.Module:
     """A network that maps the first of ``shapes`` to the second. Ours are tested before they take any memory.
 
-    None among the expected shape is any number.
+    None among the expected shape is any number. ``told`` says whether it is given labels, if there are classes.
     """
     wanted = facts_wanted(node, facts, group)
-    classes = facts.get("classes", 0)
+    classes = facts.get("classes", 0) if told else 0
     if "classes" in node:
         raise UserError(f"{group}.classes is the data's to say: leave it out, or add conditional=true")
     if classes and "classes" not in wanted:

@@ -84,18 +84,25 @@ class SavedRun:
     def facts(self) -> dict[str, Any]:
         """The facts about the data that the generator was built for."""
         facts: dict[str, Any] = {"image_shape": self.image_shape, "classes": len(self.class_names)}
-        if self.translates:
+        if self.two_domains:
             facts["source_channels"] = self.source_channels
         return facts
 
     @property
-    def translates(self) -> bool:
-        """Whether the run's generator translates images."""
+    def two_domains(self) -> bool:
+        """Whether the run's generator is given images, and no noise."""
         return "source_channels" in self.checkpoint.config
 
     @property
+    def translates(self) -> bool:
+        """Whether the run's generator translates images. UserError if it classifies them, and makes none."""
+        if self.two_domains and networks.does(self.group("net")) == "classifies":
+            raise UserError(f"{self.path} classifies images and makes none; its accuracies are in metrics.jsonl")
+        return self.two_domains
+
+    @property
     def source_channels(self) -> int:
-        """The channels of the images that the generator translates. UserError unless they are 1, 3 or 4."""
+        """The channels of the images that the generator is given. UserError unless they are 1, 3 or 4."""
         channels = self.checkpoint.config["source_channels"]
         return image_shape([channels, *self.image_shape[1:]], self.path)[0]
 
@@ -176,7 +183,7 @@ class SavedRun:
             sides = "x".join(map(str, shape[1:] or shape))
             raise UserError(f"{self.path} has images of {sides}, and yet dataset.size={size}")
         facts = self.facts
-        if self.translates:
+        if self.two_domains:
             facts |= network_facts(config, self.source_channels)
         return (
             networks.generator(config["net"], facts, self.checkpoint.shapes_of("generator")),

@@ -9,22 +9,37 @@ from gan_cli.config.targets import target_of
 from gan_cli.data import Dataset, Points
 from gan_cli.data.pairs import Domains
 from gan_cli.errors import UserError
+from gan_cli.training.dann import DANN
 from gan_cli.training.translation import Translation
 
-ADVICE = "dataset=pairs and dataset=unpaired go with game=pix2pix or cyclegan, and net=unet or resnet_translator"
+GO_TOGETHER = {  # what a generator does: its data, and what to type
+    "draws": ("images or points of one kind", "dataset=mnist or folder goes with game=adversarial and net=conv"),
+    "translates": (
+        "images of two domains",
+        "dataset=pairs and dataset=unpaired go with game=pix2pix or cyclegan, and net=unet or resnet_translator",
+    ),
+    "classifies": (
+        "images of two domains, with labels of one", "dataset=digits_on_textures goes with game=dann and net=dann",
+    ),
+}  # fmt: skip
 
 
 def check_fits(config: Mapping[str, Any], data: Dataset | Points | Domains) -> None:
-    """UserError unless data, game and networks all translate images, or none of them does."""
-    domains, game = isinstance(data, Domains), target_of(config["game"], "game")
-    plays = isinstance(game, type) and issubclass(game, Translation)
+    """UserError unless data, network and game are all for drawing, for translating, or for classifying images."""
+    wanted, game = "draws", target_of(config["game"], "game")
+    if isinstance(data, Domains):
+        wanted = "translates" if data.labels is None else "classifies"
+    kinds, advice = GO_TOGETHER[wanted]
+    if wanted != (does := networks.does(config["net"])):
+        raise UserError(f"the data are {kinds}, and this net's generator {does}: {advice}")
     own = not (isinstance(game, type) and game.__module__.startswith("gan_cli."))
-    if domains != networks.translates(config["net"]):
-        kinds = "two domains" if domains else "one"
-        does = "draws from noise" if domains else "translates images"
-        raise UserError(f"the data are of {kinds}, and this net {does}: {ADVICE}")
-    if domains != plays and not own:
-        raise UserError(f"the data are of {'two domains' if domains else 'one'}, and the game is not: {ADVICE}")
+    if not own and wanted != _plays(game):
+        raise UserError(f"the data are {kinds}, and this game's generator {_plays(game)}: {advice}")
+
+
+def _plays(game: Any) -> str:
+    """What the generator of one of our games does."""
+    return "translates" if issubclass(game, Translation) else "classifies" if issubclass(game, DANN) else "draws"
 
 
 def network_facts(config: Mapping[str, Any], source_channels: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,18 +70,19 @@ def _uniform(n: int, k: int) -> Tensor:
 class Domains:
     """What pairs and unpaired images have in common. ``targets`` are uint8 ``[M, Ct, H, W]``.
 
-    ``jitter`` has the sides that the networks see. ``names`` are those of the sources. ``description`` and
-    ``fingerprint`` are as of :class:`gan_cli.data.Dataset`.
+    ``jitter`` has the sides that the networks see. ``names`` are those of the sources. ``labels`` are those of the
+    sources, if they have any. They, the ``class_names``, ``description`` and ``fingerprint`` are as of
+    :class:`gan_cli.data.Dataset`.
     """
 
-    labels: ClassVar[Tensor | None] = None
-    class_names: ClassVar[tuple[str, ...]] = ()
     images: Tensor
     source_channels: int
     jitter: Jitter
     names: Sequence[str] = ()
     description: str = ""
     fingerprint: str | None = None
+    labels: Tensor | None = None
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)

@@ -30,6 +30,9 @@ OF_TRANSLATIONS = ("paired", "lpips", "frechet", "cycle")  # the metrics of a ge
 # Scores during a run, and how each is shown; None for a score that is only in the files.
 SCORES: Mapping[str, str | None] = {
     "missed": None,
+    "target_error": None,
+    "target_accuracy": "accuracy on targets {:.1%}",
+    "source_accuracy": "on sources {:.1%}",
     "mae": "error {:.4f}",
     "psnr": "PSNR {:.2f}",
     "ssim": "SSIM {:.3f}",
@@ -47,7 +50,7 @@ SCORES: Mapping[str, str | None] = {
 }
 
 # The scores that come first in an evaluation: a lower one is better. best.safetensors and a sweeper go by them.
-FIRST_SCORES = ("missed", "frechet", "frechet_random", "class_kl", "jsd", "mae")
+FIRST_SCORES = ("missed", "frechet", "frechet_random", "class_kl", "jsd", "mae", "target_error")
 
 # The terms of this package's games, and how each is shown; None for a term that is only in the files.
 TERMS: Mapping[str, str | None] = {

@@ -22,6 +22,7 @@ CHARTS: Sequence[tuple[str, str, Mapping[str, str]]] = (
     ("High quality", "share of samples near a mode", {"high_quality": "high quality"}),
     ("Jensen-Shannon divergence", "lower is better", {"jsd": "JSD", "d_error": "largest |D - 1/2|"}),
     ("Distance from the targets", "lower is better", {"mae": "mean absolute error", "cycle_error": "cycle error"}),
+    ("Accuracy", "higher is better", {"target_accuracy": "on targets", "source_accuracy": "on sources"}),
     ("Likeness to the targets", "higher is better", {"psnr": "PSNR", "ssim": "SSIM"}),
     ("Penalty", "over the updates that took it", {"penalty": "penalty"}),
     ("Accuracy of D", "on the tick's last minibatch",

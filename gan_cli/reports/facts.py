@@ -24,7 +24,8 @@ EVALUATED: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("value", "error", "real_data", "step", "n_fake"), (int, float)),
     **dict.fromkeys(("extractor", "split"), str),
 }
-HIGHER_IS_BETTER = {"precision", "recall", "classes_hit", "modes", "high_quality", "psnr", "ssim"}
+HIGHER_IS_BETTER = {"precision", "recall", "classes_hit", "modes", "high_quality", "psnr", "ssim",
+                    "target_accuracy", "source_accuracy"}  # fmt: skip
 OF_DATA = {"image_shape", "examples", "class_names", "fingerprint", "source_channels", "run_dir", "resume", "trust",
            "init_digest", "init_step", "cluster"}  # fmt: skip
 
@@ -163,15 +164,17 @@ def commands(
     place = typed.shown(run_dir)
     begun = typed.line("gan-train", words_of(found)) if found else None
     ckpt, more = typed.word("ckpt", place), f"steps={2 * step}"
-    translates = "source_channels" in config
-    draw = ("translate", ["input=FOLDER"]) if translates else ("sample", ["n=64"])
-    lines = {
-        "begun by": begun,
-        "to go on": typed.line("gan-train", [typed.word("resume", place), more]),
-        f"to {draw[0]}": typed.line(f"gan-{draw[0]}", [ckpt, *draw[1]]),
-        "to measure": typed.line("gan-eval", [ckpt]),
-    }
+    lines = {"begun by": begun, "to go on": typed.line("gan-train", [typed.word("resume", place), more])}
+    if not classifies(config):
+        name, *words = ("translate", "input=FOLDER") if "source_channels" in config else ("sample", "n=64")
+        lines |= {f"to {name}": typed.line(f"gan-{name}", [ckpt, *words]), "to measure": typed.line("gan-eval", [ckpt])}
     return [{"what": what, "line": line} for what, line in lines.items() if line]
+
+
+def classifies(config: Mapping[str, Any]) -> bool:
+    """Whether the run's generator classifies images, and makes none: see ``config.networks.does``."""
+    net = config.get("net")
+    return isinstance(net, Mapping) and "features" in net
 
 
 def hashes(path: Path, last: Saved, config: Mapping[str, Any]) -> list[dict[str, str]]:

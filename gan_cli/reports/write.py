@@ -13,7 +13,7 @@ from gan_cli import __version__
 from gan_cli.files import write_atomic
 from gan_cli.metrics.catalogue import in_order
 from gan_cli.reports import curves, page, pictures
-from gan_cli.reports.facts import facts
+from gan_cli.reports.facts import classifies, facts
 from gan_cli.reports.sweep import Row, Run
 from gan_cli.rundir import layout
 from gan_cli.rundir.records import read_some
@@ -58,6 +58,8 @@ def report_run(
 def _shows(config: Mapping[str, Any]) -> str:
     """What the sample grids of a run show."""
     shape = config.get("image_shape")
+    if classifies(config):
+        return "The same held-out images every time, in the rows of the classes that they are taken for."
     if "source_channels" in config:
         return "The same held-out images every time: source, output and, of pairs, target."
     if shape == [1]:

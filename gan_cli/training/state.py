@@ -86,13 +86,35 @@ def make_optimizers(game: Game, make: Mapping[str, MakeOptimizer], clip: float |
     optimizers = {}
     for side in ("generator", "discriminator"):
         weights = [weight for network in game.networks(side).values() for weight in network.parameters()]
-        optimizers[side] = make[side](weights)
+        optimizers[side] = in_memory_order(make[side](weights))
         for group in optimizers[side].param_groups:
             group["initial_lr"] = group["lr"]  # schedules multiply this rate
     if clip is not None:
         for network in game.networks("discriminator").values():
             optimizers["discriminator"].register_step_post_hook(partial(_clip, network, clip))
     return optimizers
+
+
+def in_memory_order(optimizer: Optimizer) -> Optimizer:
+    """``optimizer``; an Adam of torch then updates channels-last weights on a CPU in the order in which they lie.
+
+    The update is the same for each number. torch's fused Adam copies each channels-last gradient into another order
+    first, which takes twice the time of the update. The views that it is given here need no copy.
+    """
+    if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
+        optimizer._init_group = partial(_gather_views, optimizer._init_group)  # type: ignore[method-assign]
+    return optimizer
+
+
+def _gather_views(gather: Callable[..., bool], group: Mapping[str, Any], *lists: list[Tensor]) -> bool:
+    """torch's ``gather`` puts weights, gradients, moments and steps in ``lists``. Channels-last ones become views."""
+    found = gather(group, *lists)
+    *tensors, _ = lists
+    for place, aligned in enumerate(zip(*(column for column in tensors if column), strict=True)):
+        if all(t.is_cpu and t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last) for t in aligned):
+            for column in tensors:
+                column[place : place + 1] = [t.permute(0, 2, 3, 1) for t in column[place : place + 1]]
+    return found
 
 
 def _clip(network: nn.Module, clip: float, *_: Any) -> None:
