@@ -48,7 +48,8 @@ def _of(parts: Assembled, found: Rehearsal, config: Mapping[str, Any]) -> list[s
     limited = min(seconds, plan.max_seconds or math.inf)
     lines = [
         f"on {described(compute.device, compute.bf16, compute.compile, state.batches.resident)}",
-        parts.found or f"data: {parts.config['examples']:,} examples of {shape}",
+        f"data: {parts.config['examples']:,} examples of {shape}",
+        *filter(None, parts.found),
     ]
     for side in ("generator", "discriminator"):
         for name, network in state.game.networks(side).items():
