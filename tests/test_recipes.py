@@ -111,6 +111,7 @@ RECIPES = {
     "conv": (0.006, 0.002, [0.0, 0.99], "r1"),
     "cs231n": (0.001, 0.001, [0.5, 0.999], "None"),
     "cs231n_dc": (0.001, 0.001, [0.5, 0.999], "None"),
+    "dann": (0.001, 0.001, [0.5, 0.999], "None"),
     "dcgan": (0.0002, 0.0002, [0.5, 0.999], "None"),
     "dcgan_r1": (0.003, 0.0015, [0.0, 0.99], "r1"),
     "maxout": (0.1, 0.1, None, "None"),
@@ -237,8 +238,9 @@ def test_a_network_s_head_says_what_it_is_what_it_costs_and_where_its_recipe_is_
         config = _compose(f"net={net}", *(["dataset=gaussian1d"] if points == "on the line" else []))["net"]
         shape = (CHANNELS[kind], int(height), int(width)) if kind else (1,) if points == "on the line" else (2,)
         facts = {"image_shape": shape}
-        if networks.translates(config):
-            facts |= {"source_channels": shape[0], "condition_channels": 0}
+        if (does := networks.does(config)) != "draws":
+            classes = {"classes": 10} if does == "classifies" else {}
+            facts |= {"source_channels": shape[0], "condition_channels": 0, **classes}
         for build_one, count in zip((networks.generator, networks.discriminator), expected, strict=True):
             network = build_one(config, facts)
             assert f"{sum(parameter.numel() for parameter in network.parameters()):,}" == count
