@@ -66,9 +66,7 @@ class TrainConfig:
     steps: int = key(7000, "generator steps, all in all", at_least=1, at_most=10**12)
     max_seconds: float | None = key(None, "stop after so many seconds of training; null for never", above=0)
     batch_size: int = key(32, "images in a minibatch", at_least=1, at_most=65_536)
-    accumulate: int = key(
-        1, "parts of a minibatch, computed one after the other: less memory, same result", at_least=1, at_most=65_536
-    )
+    accumulate: int = key(1, "parts of a minibatch, in turn: less memory, same result", at_least=1, at_most=65_536)
     lr_decay_after: Any = key(
         64_000.0,
         "images after which the rates fall as 1/sqrt; [start,end]: linearly to 0; null: never",
