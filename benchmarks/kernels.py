@@ -1,8 +1,9 @@
 """Kernels of a training step: python benchmarks/kernels.py [--workload r3gan64] [--precision fp32] [--profile]
 
 A kernel is an operation that torch dispatches: about one launch on a GPU. Views and allocations are left out. A fused
-or ``foreach`` operation counts as one. The start, grids and checkpoints drop out: the count is that of a run of twice
-as many steps minus that of the run, divided by the steps between. With a lazy penalty it is the mean over its interval.
+or ``foreach`` operation counts as one. The start, records, grids and checkpoints drop out: the count is that of a run
+of twice as many steps minus that of the run, divided by the steps between. With a lazy penalty it is the mean over its
+interval.
 The host's time is the processor's for a step of four images on one thread, the median. It has little arithmetic in it
 for small networks, and some for large ones. ``--profile`` lists the kernels by name. To count another checkout's:
 PYTHONPATH=CHECKOUT python benchmarks/kernels.py.
@@ -51,7 +52,7 @@ def counted(name: str, precision: str) -> Counter[str]:
     steps, found = WORKLOADS[name].penalty.interval, []
     for length in (steps, 2 * steps):
         with Kernels() as kernels:
-            train(WORKLOADS[name], length, 4, precision)
+            train(WORKLOADS[name], length, 4, precision, log_every=length)
         found.append(kernels.counts)
     return Counter({kernel: (n - found[0][kernel]) / steps for kernel, n in found[1].items()})
 

@@ -38,9 +38,10 @@ CPU = torch.device("cpu")
 
 
 def train(
-    workload: Workload, steps: int, batch_size: int = 32, precision: str = "auto", device: torch.device = CPU
-) -> list[float]:
-    """Train new networks for ``steps``. Return the processor's seconds at the end of each step, this process's."""
+    workload: Workload, steps: int, batch_size: int = 32, precision: str = "auto", device: torch.device = CPU,
+    log_every: int = 1,
+) -> list[float]:  # fmt: skip
+    """Train new networks for ``steps``. Return the processor's seconds at each tick, this process's."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (4 * batch_size, *workload.shape), dtype=torch.uint8, generator=generator)
     network, shape = f"gan_cli.networks.{workload.network}", workload.shape
@@ -56,7 +57,7 @@ def train(
         gan_cli.train(
             {"_target_": f"{network}.Generator"}, {"_target_": f"{network}.Discriminator"}, Dataset(images),
             workload.loss, adam, adam, run_dir=folder, batch_size=batch_size, noise=Noise(z_dim=workload.z_dim),
-            plan=Plan(steps, log_every=1, sample_every=steps, checkpoint_every=steps), penalty=workload.penalty,
+            plan=Plan(steps, log_every=log_every, sample_every=steps, checkpoint_every=steps), penalty=workload.penalty,
             compute=Compute(device, bf16(precision, device)), samples=1,
             sinks={"clock": lambda *_: clock.append(time.process_time())},
         )  # fmt: skip

@@ -97,9 +97,10 @@ def test_a_replayed_step_puts_back_what_it_left_for_the_records(monkeypatch):
     replayed = []
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: types.SimpleNamespace(replay=lambda: replayed.append(1)))
     monkeypatch.setattr(torch.cuda, "graph", lambda graph: contextlib.nullcontext())
-    kept, mine, other = {}, torch.zeros(1), torch.ones(1)
+    kept, mine, other, weight = {}, torch.zeros(1), torch.ones(1), torch.nn.Parameter(torch.zeros(1))
+    weight.grad = mine
     game = types.SimpleNamespace(latest=lambda: [kept])
-    replay = graphs._recorded(lambda: kept.update({0: mine}), game)
-    kept[0] = other  # left by a step of another kind
+    replay = graphs._recorded(lambda: kept.update({0: mine}), game, [_adam([weight])])
+    kept[0] = weight.grad = other  # left by a step of another kind
     replay()
-    assert kept[0] is mine and replayed == [1]
+    assert kept[0] is weight.grad is mine and replayed == [1]

@@ -91,21 +91,28 @@ class Static:
             terms.clear()
             self._iterate(game, iter(inputs), optimizers, note, k, update)
 
-        run = _recorded(compute, game) if inputs[0].real.is_cuda else compute
+        run = _recorded(compute, game, optimizers.values()) if inputs[0].real.is_cuda else compute
         return self._steps.setdefault(kind, _Step(inputs, terms, run))
 
 
-def _recorded(compute: Callable[[], None], game: Game) -> Callable[[], None]:
-    """What replays the kernels of ``compute``, a step of ``game``."""
+def _recorded(compute: Callable[[], None], game: Game, optimizers: Iterable[Optimizer]) -> Callable[[], None]:
+    """What replays the kernels of ``compute``, a step of ``game``, and puts back what the step leaves for the signals.
+
+    With two graphs, gradients and logits would otherwise be those of the one that was recorded last.
+    """
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         compute()
     left = [dict(kept) for kept in game.latest()]
+    weights = [weight for optimizer in optimizers for group in optimizer.param_groups for weight in group["params"]]
+    gradients = [weight.grad for weight in weights]
 
     def replay() -> None:
         graph.replay()
         for kept, values in zip(game.latest(), left, strict=True):
             kept.update(values)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
 
     return replay
 

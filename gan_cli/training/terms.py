@@ -62,19 +62,21 @@ class Totals:
         sums = [term.values.detach().sum(dtype=self._dtype) for term in terms.values()]
         if processes.count() > 1:
             sums = [*processes.total(torch.stack(sums))]
-        for (name, term), value in zip(terms.items(), sums, strict=True):
+        for name, term in terms.items():
             if name not in self._sums and (not name.isidentifier() or name in RESERVED):
                 raise ValueError(f"a term can't be named {name!r}: use letters, digits and _, and another name")
             self._counts[name] = self._counts.get(name, 0) + term.values.numel() * processes.count()
-            self._sums[name] = self._added(name, value)
+        values = dict(zip(terms, sums, strict=True))
+        later = [name for name in values if name in self._sums]
+        if self._dtype == torch.float32:
+            values |= {name: self._compensated(name, values[name]) for name in later}
+        elif later:
+            torch._foreach_add_([self._sums[name] for name in later], [values.pop(name) for name in later])
+        self._sums |= values
         return {name: self._sums[name] for name in terms}
 
-    def _added(self, name: str, value: Tensor) -> Tensor:
-        """``value`` added to the sum of the term ``name``, which is at first the value itself."""
-        if name not in self._sums:
-            return value
-        if self._dtype == torch.float64:
-            return self._sums[name].add_(value)
+    def _compensated(self, name: str, value: Tensor) -> Tensor:
+        """The sum of the term ``name`` and ``value``, by Kahan's algorithm."""
         corrected = value - self._lost.get(name, 0.0)
         total = self._sums[name] + corrected
         self._lost[name] = (total - self._sums[name]) - corrected
