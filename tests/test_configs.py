@@ -14,7 +14,7 @@ from gan_cli.config.targets import check_types, target_of
 from gan_cli.errors import UserError
 
 COUNTS = {
-    ".": 8,
+    ".": 7,
     "augment": 6,
     "cluster": 3,
     "dataset": 12,
@@ -22,7 +22,7 @@ COUNTS = {
     "game": 3,
     "hydra/job_logging": 1,
     "loss": 6,
-    "net": 15,
+    "net": 14,
     "net/discriminator": 13,
     "net/generator": 14,
     "optimizer": 5,
