@@ -14,7 +14,7 @@ from gan_cli.config.targets import check_types, target_of
 from gan_cli.errors import UserError
 
 COUNTS = {
-    ".": 8,
+    ".": 7,
     "augment": 6,
     "cluster": 3,
     "dataset": 13,
@@ -22,7 +22,7 @@ COUNTS = {
     "game": 4,
     "hydra/job_logging": 1,
     "loss": 6,
-    "net": 16,
+    "net": 15,
     "net/discriminator": 14,
     "net/generator": 15,
     "optimizer": 5,
