@@ -93,10 +93,15 @@ def against_no_gradient(seen: Seen) -> list[str]:
     return slower(seen) if rates_apart(seen) else held_back(seen)
 
 
+def slow_g(seen: Seen) -> bool:
+    """Whether G's rate is less than a hundredth of D's, and so explains that G doesn't follow."""
+    rates = [seen.option(f"optimizer.{side}.lr") for side in ("generator", "discriminator")]
+    return all(isinstance(rate, int | float) for rate in rates) and rates[0] < rates[1] / 100
+
+
 def against_standing_still(seen: Seen) -> list[str]:
-    """G's rate if it is next to nothing, else what helps a G without a gradient."""
-    rate = seen.option("optimizer.generator.lr", 1.0)
-    return equal_rates(seen) if rate < 1e-6 else against_no_gradient(seen)
+    """D's rate for a G whose own is next to nothing, else what helps a G without a gradient."""
+    return equal_rates(seen) if slow_g(seen) else against_no_gradient(seen)
 
 
 def freed(seen: Seen) -> list[str]:
@@ -125,7 +130,7 @@ REMEDIES = {
     "no_gradient": against_no_gradient,
     "collapse": against_collapse,
     "g_stands_still": against_standing_still,
-    "d_overpowers": held_back,
+    "d_overpowers": lambda seen: equal_rates(seen) if slow_g(seen) else held_back(seen),
     "d_at_chance": freed,
     "d_memorises": augmented,
     "augmentation_leaks": unaugmented,
