@@ -143,6 +143,12 @@ def test_a_run_past_its_best_is_sampled_from_its_best():
     assert remedies.line("checkerboard", CONFIG, [], "x") is None
 
 
+def test_a_g_that_hardly_moves_gets_the_rate_of_d():
+    config = {**CONFIG, "optimizer": {"generator": {"lr": 1e-9}, "discriminator": {"lr": 0.002}}}
+    for name in ("d_overpowers", "g_stands_still"):
+        assert "optimizer.generator.lr=0.002" in remedies.line(name, config, [], "x")
+
+
 def test_a_choice_of_a_group_replaces_the_keys_within_it():
     assert remedies.kept(["penalty=none", "penalty.gamma=1", "penalty_x=3"], ["penalty=r1"]) == ["penalty_x=3"]
 

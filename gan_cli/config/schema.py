@@ -93,9 +93,7 @@ class TrainConfig:
     on_write_error: str = key(
         "retry", "retry: train on and try again when the disk is full; or stop", choices=("retry", "stop")
     )
-    on_collapse: str = key(
-        "go_on", "go_on: a mode collapse is told, and may heal; stop: it ends the run", choices=("go_on", "stop")
-    )
+    on_collapse: str = key("go_on", "go_on: a mode collapse is told; stop: it ends the run", choices=("go_on", "stop"))
     run_dir: str = key("outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}", "the run folder")
     resume: str | None = key(
         None, "a run folder to go on with; auto: run_dir, if it holds a run; FILE: from there, in run_dir"

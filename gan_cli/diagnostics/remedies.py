@@ -7,6 +7,7 @@ from gan_cli import typed
 from gan_cli.diagnostics.findings import Seen
 
 PLACE = ("run_dir", "resume", "trust", "init")
+HIGH_RATE = 0.01  # of Adam; the highest of a shipped recipe is 0.006
 FIXED_RATE = 0.002  # of Adam, for a side whose own rate is beyond repair
 
 
@@ -56,8 +57,8 @@ def usual_gamma(seen: Seen) -> float:
 
 
 def slower(seen: Seen) -> list[str]:
-    """Both rates a tenth, and at most :data:`FIXED_RATE`. And a penalty, if there is none."""
-    changes = []
+    """Both rates a tenth, and at most :data:`FIXED_RATE`. No saturating loss; and a penalty, if there is none."""
+    changes = ["loss=nonsaturating"] if seen.loss == "minimax" else []
     for side in ("generator", "discriminator"):
         rate = seen.option(f"optimizer.{side}.lr")
         if isinstance(rate, int | float) and rate > 0:
@@ -78,7 +79,7 @@ def against_collapse(seen: Seen) -> list[str]:
 def rates_apart(seen: Seen) -> bool:
     """Whether a rate of Adam is so high that it alone explains the trouble."""
     rates = [seen.option(f"optimizer.{side}.lr") for side in ("generator", "discriminator")]
-    return any(isinstance(rate, int | float) and rate > 0.02 for rate in rates)
+    return any(isinstance(rate, int | float) and rate > HIGH_RATE for rate in rates)
 
 
 def equal_rates(seen: Seen) -> list[str]:
@@ -92,10 +93,15 @@ def against_no_gradient(seen: Seen) -> list[str]:
     return slower(seen) if rates_apart(seen) else held_back(seen)
 
 
+def slow_g(seen: Seen) -> bool:
+    """Whether G's rate is less than a hundredth of D's, and so explains that G doesn't follow."""
+    rates = [seen.option(f"optimizer.{side}.lr") for side in ("generator", "discriminator")]
+    return all(isinstance(rate, int | float) for rate in rates) and rates[0] < rates[1] / 100
+
+
 def against_standing_still(seen: Seen) -> list[str]:
-    """G's rate if it is next to nothing, else what helps a G without a gradient."""
-    rate = seen.option("optimizer.generator.lr", 1.0)
-    return equal_rates(seen) if rate < 1e-6 else against_no_gradient(seen)
+    """D's rate for a G whose own is next to nothing, else what helps a G without a gradient."""
+    return equal_rates(seen) if slow_g(seen) else against_no_gradient(seen)
 
 
 def freed(seen: Seen) -> list[str]:
@@ -120,11 +126,11 @@ def unaugmented(seen: Seen) -> list[str]:
 
 REMEDIES = {
     "nearly_nonfinite": slower,
-    "rate_too_high": lambda seen: slower(seen) if rates_apart(seen) or seen.loss != "minimax" else held_back(seen),
+    "rate_too_high": slower,
     "no_gradient": against_no_gradient,
     "collapse": against_collapse,
     "g_stands_still": against_standing_still,
-    "d_overpowers": held_back,
+    "d_overpowers": lambda seen: equal_rates(seen) if slow_g(seen) else held_back(seen),
     "d_at_chance": freed,
     "d_memorises": augmented,
     "augmentation_leaks": unaugmented,
