@@ -378,7 +378,7 @@ def test_help_and_mistakes_are_answered_without_torch(tmp_path, arguments):
 def test_help_names_groups_and_keys(command):
     done = command("gan-train", "--help")
     assert done.returncode == 0
-    datasets = "dataset: cifar10, drawn_faces, fashion_mnist, folder, gaussian1d, grid25, mnist, pairs, ring8, spiral,"
+    datasets = "dataset: cifar10, digits_on_textures, drawn_faces, fashion_mnist, folder, gaussian1d, grid25, mnist,"
     losses = "loss: hinge, lsgan, minimax, nonsaturating, relativistic, wgan"
     as_typed = "max_seconds=null", "conditional=false", "lr_decay_after=64000 "
     for word in (datasets, losses, *as_typed, "if eval_every is set, else V(D, G)"):
