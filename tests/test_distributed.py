@@ -151,10 +151,9 @@ def _trained(names, steps, numbers, folder):
     """``names`` of CASES, by 1 process and by each of ``numbers`` of them, in a folder for each number."""
     for n in (1, *numbers):  # one after the other: waiting processes take time as well
         (folder / str(n)).mkdir()
-        for process in torchrun(n, "train", [], folder / str(n), partial(_train_all, names, steps)):
+        for rank, process in enumerate(torchrun(n, "train", [], folder / str(n), partial(_train_all, names, steps))):
             assert process.wait(200) == 0, process.err.read_text()
-            told = process.err.read_text().splitlines()  # findings: some of these networks are too small to learn
-            assert [line for line in told if "gan-doctor" not in line] == []
+            assert rank == 0 or process.err.read_text() == ""  # the first tells findings: some are too small to learn
     return folder
 
 
