@@ -115,6 +115,7 @@ def test_the_shipped_classifier_counts_the_attributes():
     assert list(found) == ["frechet_attributes", "attribute_kl", "values_hit"]
     for one in found.values():  # the held-out faces are the samples here
         assert one.value == pytest.approx(one.real_data) and one.extractor.name == "face classifier"
+    assert data.notes == []  # nothing stands in for Inception where it is not asked
     sizes = [len(values) for values in train.attributes.values.values()]
     logits = data.features_by(face_extractor)
     picked = likeliest(logits.extractor.classify(logits.fake), sizes)

@@ -179,7 +179,9 @@ class Data:
 
     def against_train(self, value: float, **more: Any) -> Measurement:
         """A number by features of all training images and of the samples; ``more`` overrides single fields."""
-        about = {"n_fake": self.n, "n_real": len(self.train), "split": self.split, "extractor": self.extractor}
+        if "extractor" not in more:  # which is looked for here
+            more["extractor"] = self.extractor
+        about = {"n_fake": self.n, "n_real": len(self.train), "split": self.split}
         return Measurement(value, **{**about, **more})
 
     def _some(self, rows: Tensor) -> Tensor:
