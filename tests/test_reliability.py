@@ -262,7 +262,7 @@ def test_what_nobody_reads_costs_a_run_nothing(tmp_path, monkeypatch):
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stdout", Gone())
-    train._say_goodbye(7, tmp_path, None, [])
+    train._say_goodbye(7, tmp_path, None, {"net": {}})
     assert sys.stdout.name == os.devnull
     sys.stdout.close()
 

@@ -25,7 +25,8 @@ def draw(tmp_path):
     """Sample three images from a small checkpoint: ``draw(out)``."""
     path = save_checkpoint(tmp_path / "run", dataset={"_target_": "gan_cli.data.idx.mnist", "size": 8})
     settings = {
-        "n": 3, "figure": "grid", "scale": 1, "latents": 3, "frames": 4, "seed": 0, "weights": "ema", "batch_size": 32,
+        "n": 3, "figure": "grid", "scale": 1, "truncation": 1.0,
+        "latents": 3, "frames": 4, "seed": 0, "weights": "ema", "batch_size": 32,
         "labels": None, "device": "cpu", "root": None, "trust": [],
     }  # fmt: skip
     return lambda out, **more: sample.run(

@@ -237,7 +237,7 @@ def test_a_job_returns_the_first_score_or_the_value(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert train.objective(tmp_path, scored=True) == 9.0
     assert train.objective(tmp_path, scored=False) == -3.0
-    assert {"frechet", "missed", "mae", "jsd", "class_kl"} == set(FIRST_SCORES)
+    assert {"frechet", "frechet_random", "missed", "mae", "jsd", "class_kl", "target_error"} == set(FIRST_SCORES)
 
 
 def test_the_value_reaches_the_sweeper(call, tmp_path, monkeypatch):
