@@ -182,7 +182,8 @@ def described(on: torch.device, bf16: bool, compile: str, resident: bool) -> str
         what = torch.cuda.get_device_name(on)
     elif on.type == "cpu":
         units = [name for name, key in (("AMX", "amx_bf16"), ("AVX512-BF16", "avx512_bf16")) if _cpu().get(key)]
-        what = f"CPU, {torch.get_num_threads()} threads" + "".join(f", {unit}" for unit in units[:1])
+        n = torch.get_num_threads()
+        what = f"CPU, {n} thread{'s' if n > 1 else ''}" + "".join(f", {unit}" for unit in units[:1])
     else:
         what = on.type
     parts = [what, "bf16" if bf16 else "TF32" if on.type == "cuda" else "fp32"]
