@@ -211,6 +211,12 @@ def test_the_betas_of_a_dataset_or_an_experiment_are_no_mistake_under_another_op
         assert build.optimizers(_compose(own, choice, f"optimizer={optimizer}")["optimizer"])
 
 
+def test_betas_may_be_whole_numbers():
+    config = settled(_compose("optimizer.betas=[0,0.9]"))
+    assert build.optimizers(config["optimizer"]).keys() == {"generator", "discriminator"}
+    assert str(config["optimizer"]["generator"]["betas"]) == "[0.0, 0.9]"
+
+
 @pytest.mark.parametrize("value", ["{generator:0.1}", "{generatr:0.1,discriminator:0.1}", "{}"])
 def test_rates_of_one_network_alone_get_one_line(value):
     with pytest.raises(InterpolationResolutionError) as caught:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gan_cli.errors import UserError
 from gan_cli.rundir.layout import file_to_resume
@@ -31,6 +31,8 @@ def shorthand(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
     Datasets, experiments and the command line may set ``optimizer.lr``. The last of these settings applies.
     """
     value = _of_network(f"optimizer.{name}", _parent_, _root_)
+    if isinstance(value, ListConfig):  # torch refuses betas=[0,0.99], one of which is no float
+        value = [float(number) if type(number) is int else number for number in value]
     return default if value is None else value
 
 
