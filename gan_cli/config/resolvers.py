@@ -32,7 +32,7 @@ def shorthand(name: str, default: Any, *, _parent_: Any, _root_: Any) -> Any:
     """
     value = _of_network(f"optimizer.{name}", _parent_, _root_)
     if isinstance(value, ListConfig):  # torch refuses betas=[0,0.99], one of which is no float
-        value = [float(number) if type(number) is int else number for number in value]
+        value = OmegaConf.create([float(number) if type(number) is int else number for number in value])
     return default if value is None else value
 
 
