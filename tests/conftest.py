@@ -42,6 +42,20 @@ def tiny() -> Dataset:
 
 
 @pytest.fixture
+def own_code(tmp_path, monkeypatch):
+    """Write files, ``{name: text}``, into the working folder of a test. Their modules can be imported."""
+
+    def write(files: dict[str, str]) -> None:
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return write
+
+
+@pytest.fixture
 def command(tmp_path):
     """Run an installed command in a folder of its own: ``command("gan-train", "k=2")``."""
 

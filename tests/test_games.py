@@ -57,13 +57,9 @@ def table(run_dir, records, grids, anew, name="table.csv"):
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch):
+def train(own_code):
     """``gan-train`` in a folder that holds :data:`OWN`."""
-    for name, text in OWN.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    own_code(OWN)
     return lambda *words: invoke(cli.train, ["--config-dir", "own", *words])
 
 

@@ -39,13 +39,9 @@ def frechet(samples, real):
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def own(own_code):
     """A command in a folder that holds :data:`OWN`."""
-    for name, text in OWN.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    own_code(OWN)
     return lambda name, *words: invoke(COMMANDS[name], ["--config-dir", "own", *words], name)
 
 

@@ -101,7 +101,8 @@ def _of_points(saved: SavedRun, generator: nn.Module, config: Mapping[str, Any],
         found, generator, saved.discriminator(), saved.noise, config["n"], config["seed"], config["batch_size"]
     )
     measured, skipped = suite.measure(data, points.METRICS, *_names(config["metrics"], points.METRICS))
-    measured |= measured_own(_own(config), data.fake, found.points, split="train", space="points")
+    if own := _own(config):
+        measured |= measured_own(own, data.fake, found.points, split="train", space="points")
     return _recorded(measured, skipped, [], facts)
 
 
@@ -134,7 +135,8 @@ def _of_pair(config: Mapping[str, Any]) -> tuple[Measured, str]:
     real, fake = read_pair(config["real"], config["fake"])
     data = Pair(real, fake, config["n"], config["seed"], device, config["batch_size"], config["extractor"]["weights"])
     measured, skipped = suite.measure(data, suite.METRICS, *_names(config["metrics"], suite.METRICS))
-    measured |= measured_own(_own(config), data.fake, real.images, split=data.split)
+    if own := _own(config):
+        measured |= measured_own(own, data.fake, real.images, split=data.split)
     channels, height, width = real.image_shape
     facts = {
         "seed": config["seed"],
