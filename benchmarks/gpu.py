@@ -14,12 +14,9 @@ On a CPU (``--device cpu``) graphs are not used, and the columns of ``graphs=aut
 """
 
 import argparse
-import contextlib
 import functools
 import importlib
-import io
 import statistics
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +24,7 @@ from typing import NamedTuple
 import speed
 import torch
 from torch import Tensor, nn
-from workloads import WORKLOADS, Workload
+from workloads import WORKLOADS, Workload, silent_folder
 
 import gan_cli
 from gan_cli import Compute, Noise, Penalty, Plan, penalties
@@ -61,12 +58,7 @@ def run(workload: Workload, steps: int, device: torch.device, graphs: str, preci
     start = flat(networks)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    silence = io.StringIO()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.redirect_stdout(silence),
-        contextlib.redirect_stderr(silence),
-    ):
+    with silent_folder() as folder:
         gan_cli.train(
             *networks, Dataset(images), workload.loss, adam, adam, run_dir=folder, batch_size=64, samples=4, sinks={},
             noise=Noise(z_dim=workload.z_dim), penalty=workload.penalty,

@@ -5,6 +5,7 @@ import functools
 import io
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -37,6 +38,18 @@ WORKLOADS = {
 CPU = torch.device("cpu")
 
 
+@contextlib.contextmanager
+def silent_folder() -> Iterator[str]:
+    """A folder for a run whose lines nobody reads. It is removed in the end."""
+    silence = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(silence),
+        contextlib.redirect_stderr(silence),
+    ):
+        yield folder
+
+
 def train(
     workload: Workload, steps: int, batch_size: int = 32, precision: str = "auto", device: torch.device = CPU,
     log_every: int = 1,
@@ -48,12 +61,7 @@ def train(
     adam = functools.partial(torch.optim.Adam, lr=1e-4, betas=(0.0, 0.99), fused=True)
     clock: list[float] = []
     torch.manual_seed(0)
-    silence = io.StringIO()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.redirect_stdout(silence),
-        contextlib.redirect_stderr(silence),
-    ):
+    with silent_folder() as folder:
         gan_cli.train(
             {"_target_": f"{network}.Generator"}, {"_target_": f"{network}.Discriminator"}, Dataset(images),
             workload.loss, adam, adam, run_dir=folder, batch_size=batch_size, noise=Noise(z_dim=workload.z_dim),
