@@ -103,6 +103,13 @@ def test_what_gives_no_number_gets_one_line(own, name, line):
     assert line in done.stderr
 
 
+@pytest.mark.parametrize("command", ["gan-train", "gan-eval"])
+def test_without_their_folder_one_line_says_so(call, command):
+    done = call(command, "own_metrics=[ink]")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "own_metrics/NAME.yaml of yours: add --config-dir FOLDER" in done.stderr
+
+
 def test_a_metric_s_random_numbers_are_the_same_each_time_and_none_of_the_run_s():
     metrics = {"draw": lambda samples, real: torch.rand(())}
     images = torch.zeros(3, 1, 2, 2)

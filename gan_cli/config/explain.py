@@ -108,6 +108,8 @@ def _explain_composition(error: BaseException, command: str) -> str:
             name = str(cause.full_key)
             if "not in" in str(cause):
                 return _unknown_key(name, cause.parent_node, command)
+            if name == "own_metrics":  # a group of which this package has no choice
+                return "own_metrics are a list of files own_metrics/NAME.yaml of yours: add --config-dir FOLDER"
             _, within, line = str(cause).partition("UserError raised while resolving interpolation: ")
             return line.splitlines()[0] if within else f"{name}: {str(cause).splitlines()[0]}"
     text = str(error).splitlines()[0]
