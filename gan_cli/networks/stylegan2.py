@@ -309,9 +309,9 @@ class Generator(nn.Module):
             ends = accumulate(len(stage.layers) for stage in stages)
             of = _mixed(of, styles(modulated, second), [*range(len(layers)), *ends], begins)
         given = zip(
-            of, factors(modulated[: len(layers)], of[: len(layers)]), self._noises(layers, len(w)), strict=False
+            of, factors(modulated[: len(layers)], of[: len(layers)]), self._noises(layers, w.shape[0]), strict=False
         )
-        x, image = stages[0](self.constant.expand(len(w), -1, -1, -1), given, of[len(layers)])
+        x, image = stages[0](self.constant.expand(w.shape[0], -1, -1, -1), given, of[len(layers)])
         for stage, style in zip(stages[1:], of[len(layers) + 1 :], strict=True):
             x, more = stage(upsample(x), given, style)
             image = upsample(image) + more
