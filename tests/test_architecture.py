@@ -27,9 +27,11 @@ ALLOWED = {
     "augment": set(),
     "networks": {"errors", "processes"},
     "sampling": {"noise"},
+    "latents": set(),
+    "directions": {"errors", "latents", "noise", "sampling"},
     "translating": {"sampling"},
     "data": {"errors", "files", "processes"},
-    "rundir": {"errors", "files", "untrusted"},
+    "rundir": {"directions", "errors", "files", "untrusted"},
     "metrics": {"data", "errors", "noise", "processes", "sampling", "translating"},
     "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling", "translating"},
     "training": {
@@ -37,7 +39,8 @@ ALLOWED = {
         "typed",
     },
     "config": {
-        "augment", "data", "errors", "metrics", "noise", "pictures", "rundir", "sampling", "training", "translating",
+        "augment", "data", "directions", "errors", "latents", "metrics", "noise", "pictures", "rundir", "sampling",
+        "training", "translating",
     },
     "terminal": {"metrics"},
     "typed": set(),

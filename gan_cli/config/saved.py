@@ -6,21 +6,25 @@ Every command opens checkpoints through this module.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from gan_cli import directions
 from gan_cli.config import networks
 from gan_cli.config.data import held_out, image_shape, training_data, validation
 from gan_cli.config.translation import network_facts, reversed_facts
 from gan_cli.config.trust import check_trusted, shipped_targets
 from gan_cli.data import Dataset, Points
 from gan_cli.data.pairs import Domains
+from gan_cli.directions import Directions
 from gan_cli.errors import UserError
+from gan_cli.latents import Mapped
 from gan_cli.noise import Noise
-from gan_cli.rundir import checkpoint
+from gan_cli.rundir import checkpoint, layout
+from gan_cli.rundir import directions as rundir_directions
 from gan_cli.rundir.checkpoint import Checkpoint
 from gan_cli.training.state import load_module
 
@@ -135,6 +139,17 @@ class SavedRun:
         built = networks.discriminator(self.group("net"), self.facts, self.checkpoint.shapes_of("discriminator"))
         load_module(self.checkpoint, "discriminator", built)
         return built
+
+    def directions(self, generator: nn.Module, weights: str = "ema") -> Directions:
+        """The directions in the latents of ``generator``, which has these ``weights`` and isn't truncated.
+
+        They are kept in the run folder, and found anew for another checkpoint.
+        """
+        space = "w" if isinstance(generator, Mapped) else "z"
+        source = {"checkpoint_sha256": self.checkpoint.digest, "weights": weights, "space": space}
+        find = partial(directions.find, generator, self.noise, len(self.class_names))
+        path = layout.run_folder(self.path) / rundir_directions.FILE
+        return rundir_directions.kept(path, self.noise.z_dim, source, find)
 
     def dataset(self, root: str | None = None) -> Dataset | Points:
         """The training data; from ``root`` if that is given. UserError if the images have another shape."""

@@ -197,6 +197,11 @@ class Stage(Equalised):
         return x, self.to_image(x, style, None, self.effective("bias"))
 
 
+def _mixed(of: Sequence[Tensor], second: Sequence[Tensor], places: Sequence[int], begins: Tensor) -> tuple[Tensor, ...]:
+    """The styles ``of``, or ``second`` from layer ``begins`` ``[N]`` on; ``places`` are the layers' numbers, from 0."""
+    return tuple(torch.where((begins <= place)[:, None], b, a) for a, b, place in zip(of, second, places, strict=True))
+
+
 class Generator(nn.Module):
     """Latents ``[N, z_dim]`` -> w ``[N, z_dim]`` -> images ``[N, C, H, W]``, linear.
 
@@ -240,11 +245,24 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         with at_once(self):
-            w = self._mapped(z, labels)
-            if self.centre is not None:
-                w = self.centre.lerp(w, self.psi)
-            second = self._mapped(torch.randn_like(z), labels) if self.training and self.mixing else None
-            return self._synthesise(w, second)
+            w = self.mapped(z, labels)
+            if not (self.training and self.mixing):
+                return self._synthesise(w)
+            return self._synthesise(w, self.mapped(torch.randn_like(z), labels), self._begins(w))
+
+    def mapped(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """w of the latents ``z``, ``[N, z_dim]``, moved as :meth:`truncate` says."""
+        w = normalise(z)
+        if self.embed is not None:
+            w = torch.cat([w, normalise(self.embed(labels))], dim=1)
+        for layer in self.mapping:
+            w = leaky_relu(layer(w))
+        return w if self.centre is None else self.centre.lerp(w, self.psi)
+
+    def synthesise(self, w: Tensor, second: Tensor | None = None, begins: Tensor | None = None) -> Tensor:
+        """The images of ``w`` ``[N, z_dim]``. Image i has the styles of ``second[i]`` from layer ``begins[i]`` on."""
+        with at_once(self):
+            return self._synthesise(w, second, begins)
 
     @torch.no_grad()
     def truncate(self, psi: float, z: Tensor, labels: Tensor | None = None) -> None:
@@ -253,34 +271,43 @@ class Generator(nn.Module):
         This is the truncation trick of Karras et al. 2019, appendix B: for ``psi`` < 1 the images are more alike, and
         better. 1 changes nothing.
         """
-        self.centre, self.psi = self._mapped(z, labels).mean(dim=0), psi
+        self.centre = None
+        self.centre, self.psi = self.mapped(z, labels).mean(dim=0), psi
 
-    def _mapped(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """w of the latents ``z``, ``[N, z_dim]``."""
-        w = normalise(z)
-        if self.embed is not None:
-            w = torch.cat([w, normalise(self.embed(labels))], dim=1)
-        for layer in self.mapping:
-            w = leaky_relu(layer(w))
-        return w
+    @torch.no_grad()
+    def affine(self) -> Tensor:
+        """The matrix ``[styles, z_dim]`` by which w gives the styles of all layers, but for their biases."""
+        return torch.cat([layer.style.effective("weight") for layer in self._modulated()])
 
-    def _mixed(self, of: Sequence[Tensor], second: Sequence[Tensor], places: Sequence[int]) -> tuple[Tensor, ...]:
-        """The styles ``of``, or ``second`` from a random layer on; ``places`` are the layers' numbers, from 0."""
-        n, last = len(of[0]), max(places)
-        begins = 1 + (torch.rand(n, device=of[0].device) * last).long()  # uniform on 1 to the last layer
-        begins = begins.where(torch.rand(n, device=begins.device) < self.mixing, last + 1)
-        return tuple(
-            torch.where((begins <= place)[:, None], b, a) for a, b, place in zip(of, second, places, strict=True)
-        )
+    @property
+    def first_layers(self) -> dict[tuple[int, int], int]:
+        """The size (H, W) of each stage but the last, and the number of the first layer after it."""
+        layers = [(layer.noise.shape[0], layer.noise.shape[1]) for layer in self._layers()]
+        return {size: number for number, (size, after) in enumerate(pairwise(layers), 1) if size != after}
 
-    def _synthesise(self, w: Tensor, second: Tensor | None = None) -> Tensor:
-        stages: list[Stage] = [*self.stages]
-        layers: list[StyledLayer] = [layer for stage in stages for layer in stage.layers]  # type: ignore[misc]
-        modulated = [*(layer.conv for layer in layers), *(stage.to_image for stage in stages)]
+    def _in_order(self) -> list[Stage]:
+        return [*self.stages]
+
+    def _layers(self) -> list[StyledLayer]:
+        return [layer for stage in self._in_order() for layer in stage.layers]  # type: ignore[misc]
+
+    def _modulated(self) -> list[ModulatedConv2d]:
+        """The convolutions that have styles: those of all layers, then those to the image."""
+        return [*(layer.conv for layer in self._layers()), *(stage.to_image for stage in self._in_order())]
+
+    def _begins(self, w: Tensor) -> Tensor:
+        """The layer from which each image has its second w, with probability ``mixing``; else one after the last."""
+        last = len(self._layers())
+        begins = 1 + (torch.rand(len(w), device=w.device) * last).long()  # uniform on 1 to the last layer
+        return begins.where(torch.rand(len(w), device=w.device) < self.mixing, last + 1)
+
+    def _synthesise(self, w: Tensor, second: Tensor | None = None, begins: Tensor | None = None) -> Tensor:
+        stages, layers = self._in_order(), self._layers()
+        modulated = self._modulated()
         of = styles(modulated, w)
-        if second is not None:
+        if second is not None and begins is not None:
             ends = accumulate(len(stage.layers) for stage in stages)
-            of = self._mixed(of, styles(modulated, second), [*range(len(layers)), *ends])
+            of = _mixed(of, styles(modulated, second), [*range(len(layers)), *ends], begins)
         given = zip(
             of, factors(modulated[: len(layers)], of[: len(layers)]), self._noises(layers, len(w)), strict=False
         )
