@@ -38,6 +38,7 @@ from gan_cli.rundir.records import read_metrics
 from gan_cli.training import algorithm
 from gan_cli.training.batches import Batches
 from gan_cli.training.batchnorm import SharedStatistics
+from gan_cli.training.cut import CUT
 from gan_cli.training.device import CPU
 from gan_cli.training.run import Run
 from gan_cli.training.shares import check
@@ -105,11 +106,11 @@ class Quiet:
     tick = say = rewind = close = step
 
 
-TRANSLATIONS = ("pix2pix", "cyclegan")
+TRANSLATIONS = ("pix2pix", "cyclegan", "cut")
 
 
 def _translate(name, folder, steps):
-    """A game of two domains in float64, with dropout, jitter and a pool: pix2pix's on pairs, CycleGAN's without."""
+    """A game of two domains in float64, with dropout, jitter and a pool: pix2pix's on pairs, the others' without."""
     random = torch.Generator().manual_seed(0)
     images, others = torch.randint(0, 256, (2, 30, 2, 10, 10), dtype=torch.uint8, generator=random)
     jitter, compute = pairs.Jitter((8, 8), flip=True), gan_cli.Compute(dtype=torch.float64)
@@ -125,10 +126,13 @@ def _translate(name, folder, steps):
             translator = resnet_translator.Generator((1, 8, 8), width=4, blocks=1)
             return translator, patchgan.Discriminator((1, 8, 8), width=4, n_layers=1, norm="instance")
 
-        game = CycleGAN(*make(), make, losses.lsgan, 1, (1, 8, 8), compute=compute, pool=5)
+        if name == "cyclegan":
+            game = CycleGAN(*make(), make, losses.lsgan, 1, (1, 8, 8), compute=compute, pool=5)
+        else:
+            game = CUT(*make(), losses.lsgan, 1, (1, 8, 8), compute=compute, patches=4)
     batches = Batches(data, 6, 0, compute.device, dtype=compute.dtype)
     # At a rate of 1e-3 a difference of these two generators grows tenfold in a step: rounding would not stay small.
-    optimizer = partial(ADAM, lr=2e-5) if name == "cyclegan" else ADAM
+    optimizer = ADAM if name == "pix2pix" else partial(ADAM, lr=2e-5)
     state = State(game, make_optimizers(game, dict.fromkeys(("generator", "discriminator"), optimizer)), batches, CPU)
     plan = gan_cli.Plan(steps, log_every=2, sample_every=100)
     with Run(state, plan, folder / f"{name}-1", Quiet, draw=lambda _: PICTURE, sinks={}) as run:

@@ -16,7 +16,7 @@ GO_TOGETHER = {  # what a generator does: its data, and what to type
     "draws": ("images or points of one kind", "dataset=mnist or folder goes with game=adversarial and net=conv"),
     "translates": (
         "images of two domains",
-        "dataset=pairs and dataset=unpaired go with game=pix2pix or cyclegan, and net=unet or resnet_translator",
+        "dataset=pairs and dataset=unpaired go with game=pix2pix, cyclegan or cut, and net=unet or resnet_translator",
     ),
     "classifies": (
         "images of two domains, with labels of one", "dataset=digits_on_textures goes with game=dann and net=dann",

@@ -5,6 +5,7 @@ every size whose sides 4 divides.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 
 from torch import Tensor, nn
 
@@ -65,11 +66,28 @@ class Generator(nn.Sequential):
         depth, bias = blocks if blocks is not None else 6 if max(height, breadth) <= SMALL else 9, norm != "batch"
         layers: list[nn.Module] = [_reflecting(source_channels or channels, width, 7, bias)]
         layers += [*normalisation(norm, width), nn.ReLU()]
+        seen = []  # the layers whose outputs are features
         for maps in (width, 2 * width):
+            seen.append(len(layers))
             layers += [halving(maps, 2 * maps, bias, antialias, kernel=3), *normalisation(norm, 2 * maps), nn.ReLU()]
+        seen += [len(layers) + block for block in (0, 4) if block < depth]
         layers += [_Block(4 * width, norm, dropout, bias) for _ in range(depth)]
         for maps in (2 * width, width):
             layers += [doubling(2 * maps, maps, bias, upsampling, kernel=3), *normalisation(norm, maps), nn.ReLU()]
         super().__init__(*layers, _reflecting(width, channels, 7, True), nn.Tanh())
         self.factor = 4  # the sides of an image must be multiples of this
+        self._seen = seen
+        self.feature_maps = [source_channels or channels, 2 * width, 4 * width, *([4 * width] * (len(seen) - 2))]
         self.apply(initialise)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The features that CUT compares (Park et al. 2020, arXiv 2007.15651), ``[N, feature_maps[i], h, w]`` each.
+
+        They are the pixels, both halvings before normalisation, and the outputs of the first and the fifth block.
+        """
+        found, x = [images], images
+        for index, layer in enumerate(islice(self, self._seen[-1] + 1)):
+            x = layer(x)
+            if index in self._seen:
+                found.append(x)
+        return found
