@@ -223,26 +223,9 @@ def _print_table(folder: Path) -> bool:
         return complete
 
 
-def sample() -> None:
-    """``gan-sample``."""
-    _run("sample", _printing("sample", "sample"))
-
-
-def translate() -> None:
-    """``gan-translate``."""
-    _run("translate", _printing("translate", "translate"))
-
-
-def eval_() -> None:
-    """``gan-eval``."""
-    _run("eval", _printing("eval", "evaluate"))
-
-
-def report() -> None:
-    """``gan-report``."""
-    _run("report", _printing("report", "report"))
-
-
-def doctor() -> None:
-    """``gan-doctor``."""
-    _run("doctor", _doctor)
+sample = partial(_run, "sample", _printing("sample", "sample"))
+translate = partial(_run, "translate", _printing("translate", "translate"))
+eval_ = partial(_run, "eval", _printing("eval", "evaluate"))
+report = partial(_run, "report", _printing("report", "report"))
+export = partial(_run, "export", _printing("export", "export"))
+doctor = partial(_run, "doctor", _doctor)

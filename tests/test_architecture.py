@@ -48,8 +48,12 @@ ALLOWED = {
     "typed": set(),
     "diagnostics": {"metrics", "typed"},
     "reports": {"diagnostics", "files", "metrics", "rundir", "typed", "untrusted", "__init__"},
+    "exports": {
+        "directions", "errors", "latents", "noise", "reports", "sampling", "translating",
+        "__init__",  # for the version
+    },
     "commands": {
-        "config", "data", "diagnostics", "errors", "files", "latents", "metrics", "noise", "pictures", "processes",
+        "config", "data", "diagnostics", "errors", "exports", "files", "latents", "metrics", "noise", "pictures", "processes",
         "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
@@ -62,12 +66,12 @@ ALLOWED = {
     "__main__": {"cli", "errors"},
 }  # fmt: skip
 HYDRA_USERS = {
-    "cli", "config.defaults", "config.explain", "config.hydra_fixes", "config.resolvers", "config.schema",
+    "cli", "config.defaults", "config.explain", "config.help", "config.hydra_fixes", "config.resolvers", "config.schema",
     "config.sweep", "config.targets", "config.validation",
 }  # fmt: skip
 WITHOUT_TORCH = {
     "__init__", "__main__", "cli", "commands.doctor", "commands.report", "config.cluster", "config.defaults",
-    "config.explain", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies",
+    "config.explain", "config.help", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies",
     "config.hydra_fixes", "config.paths", "config.resolvers", "config.schema", "config.selection", "config.sweep",
     "config.validation", "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
     "reports.curves", "reports.facts", "reports.page", "reports.pictures", "reports.sweep", "reports.write",

@@ -4,7 +4,6 @@ Hydra checks names and types against these dataclasses while it composes. :mod:`
 ranges. This module does not import torch, so that a typing mistake is reported at once.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from gan_cli.config import cluster, resolvers
+from gan_cli.config.help import keys_of
 from gan_cli.metrics.catalogue import FAMILIES
 
 
@@ -202,9 +202,23 @@ class DoctorConfig:
     json: bool = key(False, "print the findings as JSON")
 
 
+@dataclass
+class ExportConfig:
+    """``gan-export``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    out: str = field(default=MISSING, metadata={"help": "FILE.onnx, FILE.pt2, FILE.html: a page; or a folder's name"})
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    dtype: str | None = key(None, "fp32 or fp16; null: fp16 in a page, else fp32", choices=("fp32", "fp16"))
+    opset: int | None = key(None, "of .onnx: its version of the operators; null: that of torch", at_least=18)
+    licence: str | None = key(None, "of a folder: what its card says, as the Hub calls it: mit; null: unknown")
+    backward: bool = key(False, "of CycleGAN: the generator from targets to sources")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
 COMMANDS: dict[str, type] = {
     "train": TrainConfig, "sample": SampleConfig, "translate": TranslateConfig, "eval": EvalConfig,
-    "report": ReportConfig, "doctor": DoctorConfig,
+    "report": ReportConfig, "doctor": DoctorConfig, "export": ExportConfig,
 }  # fmt: skip
 
 
@@ -212,37 +226,13 @@ def register() -> None:
     """Register with Hydra the schemas (``train_schema``, …) and of this package's resolvers."""
     for name, node in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=node)
-    OmegaConf.register_new_resolver("keys_of", _describe_keys, replace=True)
+    OmegaConf.register_new_resolver("keys_of", lambda command: keys_of(COMMANDS[command]), replace=True)
     OmegaConf.register_new_resolver("shorthand", resolvers.shorthand, replace=True)
     OmegaConf.register_new_resolver("tuned", resolvers.tuned, replace=True)
     OmegaConf.register_new_resolver("r1_gamma", resolvers.r1_gamma, replace=True)
     OmegaConf.register_new_resolver("run_folder", resolvers.run_folder, replace=True)
     OmegaConf.register_new_resolver("own_gpu", cluster.own_gpu, replace=True)
     OmegaConf.register_new_resolver("gpus_per_run", cluster.gpus_per_run, replace=True)
-
-
-def _describe_keys(command: str) -> str:
-    """The ``--help`` table of a command's keys: name, default, meaning."""
-    rows = []
-    for f in dataclasses.fields(COMMANDS[command]):
-        if f.metadata.get("group"):
-            continue
-        if f.default_factory is not dataclasses.MISSING:
-            shown = "[]" if f.default_factory is list else "…"
-        else:
-            shown = "PATH" if f.default == MISSING else _as_typed(f.default)
-        shown = "outputs/DATE/TIME" if "${" in shown else shown
-        rows.append(f"  {f.name + '=' + shown:<27} {f.metadata['help']}")
-    return "\n".join(rows)
-
-
-def _as_typed(value: Any) -> str:
-    """``value`` as it is written on the command line: ``null``, ``false``, ``64000``."""
-    if value is None:
-        return "null"
-    return (
-        str(value).lower() if isinstance(value, bool) else f"{value:.12g}" if isinstance(value, float) else str(value)
-    )
 
 
 register()
