@@ -223,9 +223,19 @@ def _print_table(folder: Path) -> bool:
         return complete
 
 
-sample = partial(_run, "sample", _printing("sample", "sample"))
-translate = partial(_run, "translate", _printing("translate", "translate"))
-eval_ = partial(_run, "eval", _printing("eval", "evaluate"))
-report = partial(_run, "report", _printing("report", "report"))
-export = partial(_run, "export", _printing("export", "export"))
-doctor = partial(_run, "doctor", _doctor)
+def _entry(command: str, module: str) -> Callable[[], None]:
+    """The entry point of a command that prints what ``run`` of its module returns."""
+    return lambda: _run(command, _printing(command, module))
+
+
+sample = _entry("sample", "sample")
+translate = _entry("translate", "translate")
+eval_ = _entry("eval", "evaluate")
+project = _entry("project", "project")
+report = _entry("report", "report")
+export = _entry("export", "export")
+
+
+def doctor() -> None:
+    """``gan-doctor``."""
+    _run("doctor", _doctor)

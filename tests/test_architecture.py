@@ -29,6 +29,7 @@ ALLOWED = {
     "sampling": {"noise"},
     "latents": set(),
     "directions": {"errors", "latents", "noise", "sampling"},
+    "projection": {"latents"},
     "translating": {"sampling"},
     "data": {"errors", "files", "processes"},
     "rundir": {"directions", "errors", "files", "untrusted"},
@@ -53,8 +54,8 @@ ALLOWED = {
         "__init__",  # for the version
     },
     "commands": {
-        "config", "data", "diagnostics", "errors", "exports", "files", "latents", "metrics", "noise", "pictures", "processes",
-        "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
+        "config", "data", "diagnostics", "errors", "exports", "files", "latents", "metrics", "noise", "pictures",
+        "processes", "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
     "api": {
@@ -66,13 +67,13 @@ ALLOWED = {
     "__main__": {"cli", "errors"},
 }  # fmt: skip
 HYDRA_USERS = {
-    "cli", "config.defaults", "config.explain", "config.help", "config.hydra_fixes", "config.resolvers", "config.schema",
-    "config.sweep", "config.targets", "config.validation",
+    "cli", "config.defaults", "config.explain", "config.hydra_fixes", "config.keys", "config.resolvers",
+    "config.schema", "config.sweep", "config.targets", "config.validation",
 }  # fmt: skip
 WITHOUT_TORCH = {
     "__init__", "__main__", "cli", "commands.doctor", "commands.report", "config.cluster", "config.defaults",
-    "config.explain", "config.help", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies",
-    "config.hydra_fixes", "config.paths", "config.resolvers", "config.schema", "config.selection", "config.sweep",
+    "config.explain", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies", "config.hydra_fixes",
+    "config.keys", "config.paths", "config.resolvers", "config.schema", "config.selection", "config.sweep",
     "config.validation", "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
     "reports.curves", "reports.facts", "reports.page", "reports.pictures", "reports.sweep", "reports.write",
     "rundir.layout", "rundir.records", "rundir.status", "terminal", "typed", "untrusted.safetensors_header",

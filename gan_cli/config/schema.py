@@ -11,20 +11,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from gan_cli.config import cluster, resolvers
-from gan_cli.config.help import keys_of
+from gan_cli.config.keys import described, group, key
 from gan_cli.metrics.catalogue import FAMILIES
-
-
-def key(default: Any, help: str, **limits: Any) -> Any:
-    """A top-level key: its default, ``--help`` line, limits ``at_least``, ``at_most``, ``above``, ``choices``."""
-    factory = {"default_factory": default} if callable(default) else {"default": default}
-    return field(**factory, metadata={"help": help, **limits})
-
-
-def group(help: str, default: Any = MISSING) -> Any:
-    """A key that a config group fills. Without a ``default``, the group needs a choice."""
-    value = {"default": MISSING} if default is MISSING else {"default_factory": lambda: default}
-    return field(**value, metadata={"help": help, "group": True})
 
 
 @dataclass
@@ -133,6 +121,24 @@ class SampleConfig:
 
 
 @dataclass
+class ProjectConfig:
+    """``gan-project``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    input: str | None = key(None, "an image, a folder or a .zip file; null: held-out images of the run's data")
+    out: str | None = key(None, "a folder; null: projected in the run folder")
+    n: int = key(32, "held-out and training images for comparison; 0 for none", at_least=0, at_most=10_000)
+    space: str | None = key(None, "z or w; null: w, if the generator has it", choices=("z", "w"))
+    starts: int = key(8, "latents that each image begins from", at_least=1, at_most=256)
+    steps: int = key(100, "steps of Adam", at_least=4, at_most=100_000)
+    seed: int = key(0, "of the latents and of the choice of images", at_least=0, at_most=2**63 - 1)
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    root: str | None = key(None, "where the data are, if no longer where the run found them")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
+@dataclass
 class TranslateConfig:
     """``gan-translate``."""
 
@@ -218,7 +224,8 @@ class ExportConfig:
 
 COMMANDS: dict[str, type] = {
     "train": TrainConfig, "sample": SampleConfig, "translate": TranslateConfig, "eval": EvalConfig,
-    "report": ReportConfig, "doctor": DoctorConfig, "export": ExportConfig,
+    "project": ProjectConfig, "report": ReportConfig, "doctor": DoctorConfig,
+    "export": ExportConfig,
 }  # fmt: skip
 
 
@@ -226,7 +233,7 @@ def register() -> None:
     """Register with Hydra the schemas (``train_schema``, …) and of this package's resolvers."""
     for name, node in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=node)
-    OmegaConf.register_new_resolver("keys_of", lambda command: keys_of(COMMANDS[command]), replace=True)
+    OmegaConf.register_new_resolver("keys_of", lambda command: described(COMMANDS[command]), replace=True)
     OmegaConf.register_new_resolver("shorthand", resolvers.shorthand, replace=True)
     OmegaConf.register_new_resolver("tuned", resolvers.tuned, replace=True)
     OmegaConf.register_new_resolver("r1_gamma", resolvers.r1_gamma, replace=True)
