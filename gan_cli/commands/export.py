@@ -205,9 +205,12 @@ def _usage(saved: SavedRun) -> list[str]:
 
 def _data(saved: SavedRun) -> str:
     """What the card says of the data."""
-    node, config = saved.group("dataset"), saved.checkpoint.config
-    name = str(node.get("_target_", "")).split(".")[-1]
-    parts = [f"`{printable(name)}`, {config.get('examples', 0):,} examples."]
+    config = saved.checkpoint.config
+    node, examples = config.get("dataset"), config.get("examples")
+    name = str(node.get("_target_", "")).split(".")[-1] if isinstance(node, Mapping) else ""
+    parts = [
+        f"`{printable(name)}`, {examples:,} examples." if name and isinstance(examples, int) else "Data of one's own."
+    ]
     parts += [f"Licence of the data: {_licence(saved)}."] if _licence(saved) else []
     parts += [f"Classes: {printable(', '.join(saved.class_names))}."] if saved.class_names else []
     return " ".join(parts)

@@ -23,9 +23,9 @@ Described = dict[str, Any]  # a node whose "in" holds values, each a Node or a c
 
 
 class Graph(NamedTuple):
-    """``inputs`` by name with their shapes, ``nodes`` as JSON holds them, and ``constants`` in float32 or float16."""
+    """``inputs``, each a name and a shape, ``nodes`` as JSON holds them, ``constants`` in float32 or float16."""
 
-    inputs: Mapping[str, Sequence[int]]
+    inputs: Sequence[tuple[str, Sequence[int]]]
     nodes: Sequence[Mapping[str, Any]]
     constants: Sequence[Tensor]
 
@@ -57,7 +57,7 @@ def graph_of(program: ExportedProgram, names: Sequence[str], dtype: torch.dtype)
     constants = {id(value): value for node in nodes for value in made[node]["in"] if isinstance(value, Tensor)}
     numbers = {key: i for i, key in enumerate([*inputs, *constants, *nodes])}
     return Graph(
-        {name: _shape(node) for name, node in zip(names, inputs, strict=True)},
+        [(name, _shape(node)) for name, node in zip(names, inputs, strict=True)],
         [{**made[node], "in": [numbers[_key(value)] for value in made[node]["in"]]} for node in nodes],
         [value.float().to(torch.float32 if value.numel() <= SMALL else dtype) for value in constants.values()],
     )

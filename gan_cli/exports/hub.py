@@ -80,8 +80,8 @@ def card(model: Model) -> str:
 def _usage(model: Model) -> list[str]:
     module, name = model.config["network"].rsplit(".", 1)
     return [
-        "import json", "", "import torch", "from safetensors.torch import load_file", "",
-        f"from {module} import {name}", "", f'config = json.load(open("{CONFIG}"))',
+        "import json", "from pathlib import Path", "", "import torch", "from safetensors.torch import load_file", "",
+        f"from {module} import {name}", "", f'config = json.loads(Path("{CONFIG}").read_text())',
         f'generator = {name}(**config["arguments"]).eval()', f'generator.load_state_dict(load_file("{WEIGHTS}"))',
         *model.usage,
     ]  # fmt: skip

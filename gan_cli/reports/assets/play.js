@@ -66,7 +66,7 @@
   const still = new Float32Array(data.z_dim);
   const inputsOf = (latents, label, truncation, move = still) => {
     const all = { latents, labels: label ?? 0, truncation, moves: move };
-    return Object.fromEntries(Object.keys(data.graph.inputs).map(name => [name, all[name]]));
+    return Object.fromEntries(data.graph.inputs.map(([name]) => [name, all[name]]));
   };
 
   // Pixels from -1 to 1, [C, H, W], as RGBA bytes.

@@ -272,7 +272,7 @@ const runtime = (() => {
   // The graph and the bytes of its constants -> a function of the inputs, `{name: array or number}`, to the last value.
   // The next call overwrites it.
   function load(graph, bytes) {
-    const names = Object.keys(graph.inputs), values = [...names.map(name => ({ shape: graph.inputs[name] }))];
+    const names = graph.inputs.map(([name]) => name), values = graph.inputs.map(([, shape]) => ({ shape }));
     let offset = 0;
     for (const given of graph.constants) {
       values.push(constant(given, bytes, offset));
