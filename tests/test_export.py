@@ -15,6 +15,8 @@ from torch import nn
 
 import gan_cli
 from gan_cli import sampling
+from gan_cli.directions import find as find_directions
+from gan_cli.errors import UserError
 from gan_cli.exports import graph, play, program, subject
 from gan_cli.networks import conv, cs231n, dcgan, maxout, mlp, r3gan, resnet, resnet_translator, stylegan2, toy, unet
 from gan_cli.noise import Noise
