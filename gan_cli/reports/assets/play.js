@@ -151,9 +151,10 @@
 
   function drawSamples() {
     tiles.forEach(async (tile, i) => {
-      const image = await compute(`sample ${i}`, inputsOf(latentOf(state.samples[i]), label(i), psi()));
+      const truncation = psi();
+      const image = await compute(`sample ${i}`, inputsOf(latentOf(state.samples[i]), label(i), truncation));
       tile.querySelector("canvas").getContext("2d").putImageData(pixels(image), 0, 0);
-      tile.dataset.drawn = "true";
+      tile.dataset.drawn = truncation;
     });
   }
 

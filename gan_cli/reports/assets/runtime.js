@@ -283,7 +283,8 @@ const runtime = (() => {
       values.push({ shape: node.shape, data: node.op === "reshape" ? null : new Float32Array(size(node.shape)) });
     return inputs => {
       names.forEach((name, i) => {
-        values[i].data = typeof inputs[name] === "number" ? [inputs[name]] : inputs[name];
+        const given = inputs[name];
+        values[i].data = Float32Array.from(typeof given === "number" ? [given] : given);
       });
       graph.nodes.forEach((node, i) => {
         const of = node.in.map(number => values[number]), value = values[first + i];
