@@ -19,7 +19,7 @@ COUNTS = {
     "cluster": 3,
     "dataset": 13,
     "experiment": 26,
-    "game": 5,
+    "game": 6,
     "hydra/job_logging": 1,
     "loss": 6,
     "net": 15,

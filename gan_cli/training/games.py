@@ -167,7 +167,7 @@ class Adversarial(Game):
             return list(full(network(together, *given)).unflatten(0, (sets, n) if dim == 0 else (n, sets)).unbind(dim))
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        due = self.kind(batch)
+        due = self.penalty_due(batch)
         real, fake = (images.detach().requires_grad_(due) for images in (batch.real, fake))
         real_logits, fake_logits = self.judge(batch, real, fake, penalised=due)
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
@@ -195,8 +195,11 @@ class Adversarial(Game):
     def latest(self) -> Sequence[dict[Any, Tensor]]:
         return self._real_logits, self._fake_logits
 
-    def kind(self, batch: Batch) -> bool:
-        """Whether the update has a penalty."""
+    def kind(self, batch: Batch) -> Hashable:
+        return self.penalty_due(batch)
+
+    def penalty_due(self, batch: Batch) -> bool:
+        """Whether the update of D on ``batch`` has a penalty."""
         return self.penalty is not None and batch.number % self._interval == 0
 
     def _critic(self, batch: Batch, judged: Mapping[Tensor, Tensor], images: Tensor) -> Tensor:
