@@ -33,22 +33,24 @@ ALLOWED = {
     "data": {"errors", "files", "processes"},
     "rundir": {"directions", "errors", "files", "untrusted"},
     "metrics": {"data", "errors", "noise", "processes", "sampling", "translating"},
-    "pictures": {"data", "errors", "files", "metrics", "noise", "rundir", "sampling", "translating"},
+    "pictures": {
+        "data", "directions", "errors", "files", "latents", "metrics", "noise", "rundir", "sampling", "translating",
+    },
     "training": {
         "augment", "data", "diagnostics", "errors", "metrics", "noise", "penalties", "pictures", "processes", "rundir",
         "typed",
     },
     "config": {
         "augment", "data", "directions", "errors", "latents", "metrics", "noise", "pictures", "rundir", "sampling",
-        "training", "translating",
+        "training", "translating", "untrusted",
     },
     "terminal": {"metrics"},
     "typed": set(),
     "diagnostics": {"metrics", "typed"},
     "reports": {"diagnostics", "files", "metrics", "rundir", "typed", "untrusted", "__init__"},
     "commands": {
-        "config", "data", "diagnostics", "errors", "files", "metrics", "pictures", "processes", "reports", "rundir",
-        "sampling", "terminal", "training", "translating", "typed",
+        "config", "data", "diagnostics", "errors", "files", "latents", "metrics", "noise", "pictures", "processes",
+        "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
     "api": {

@@ -145,23 +145,23 @@ def test_they_are_kept_with_the_checkpoint_that_they_are_of(saved, tmp_path, mon
     asked, known = [], directions.find
     monkeypatch.setattr(directions, "find", lambda *a: asked.append(a) or known(*a))
     path, run = tmp_path / "directions.safetensors", saved(0)
-    first = run.directions(run.generator())
-    again = run.directions(run.generator())
+    first, again = run.directions(), run.directions()
     assert len(asked) == 1 and torch.equal(first.vectors, again.vectors) and first[2:] == again[2:]
-    run.directions(run.generator("raw"), "raw")
+    run.directions("raw")
     assert len(asked) == 2
     other = saved(1)
-    assert not torch.allclose(other.directions(other.generator()).vectors, first.vectors)
+    assert not torch.allclose(other.directions().vectors, first.vectors)
     assert len(asked) == 3
     whole = path.read_bytes()
     for content in (whole[:-4], b"", b"x" * 200, whole[:-4] + b"\x00\x00\xc0\x7f"):  # the last is a NaN
         path.write_bytes(content)
-        again = other.directions(other.generator())
-        assert again.vectors.isfinite().all() and path.read_bytes() == whole
+        assert other.directions().vectors.isfinite().all() and path.read_bytes() == whole
     assert len(asked) == 7
 
 
 def test_a_folder_that_takes_no_file_takes_none(saved, monkeypatch):
-    run = saved(0)
-    monkeypatch.setattr("gan_cli.rundir.directions.write_atomic", lambda *a: exec("raise OSError(30, 'read-only')"))
-    assert len(run.directions(run.generator()).vectors) == 4
+    def refuse(*_):
+        raise OSError(30, "read-only")
+
+    monkeypatch.setattr("gan_cli.rundir.directions.write_atomic", refuse)
+    assert len(saved(0).directions().vectors) == 4

@@ -48,8 +48,8 @@ def test_a_closed_path_has_equal_steps_and_no_jump_at_its_end(prior):
 @pytest.fixture
 def drawn(monkeypatch):
     """What is put into a picture: (panels, columns, title), drawn nevertheless."""
-    calls, draw = [], figures._write_panels
-    monkeypatch.setattr(figures, "_write_panels", lambda *a: (calls.append(a[:3]), draw(*a)))
+    calls, draw = [], figures.write_panels
+    monkeypatch.setattr(figures, "write_panels", lambda *a: (calls.append(a[:3]), draw(*a)))
     return calls
 
 

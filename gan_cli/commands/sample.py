@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_cli import sampling
+from gan_cli.config.latents import Source, truncate
 from gan_cli.config.saved import SavedRun, open_run
-from gan_cli.config.schema import SampleConfig
 from gan_cli.config.selection import classes, seeds
 from gan_cli.data import Dataset
 from gan_cli.errors import UserError
+from gan_cli.latents import Mapped, Styled
 from gan_cli.metrics.extractor import Extractor, extractor_for
-from gan_cli.pictures import figures
+from gan_cli.noise import truncated
+from gan_cli.pictures import figures, latent_space
 from gan_cli.pictures.animation import write_loop
 from gan_cli.pictures.grids import check_grid, check_scale, enlarged, grid, to_pil, write_png
 from gan_cli.pictures.output import checked_suffix, write_npz
@@ -29,136 +31,151 @@ from gan_cli.training import device as devices
 
 log = logging.getLogger(__name__)
 
-IMAGES_A_SAMPLE = {"grid": 1, "neighbours": 3, "interpolation": 2}  # images in the figure for each sample
+
+class Job(NamedTuple):
+    """What is drawn, by which generator, of which latents, and where to; ``suffix`` is "" for a folder."""
+
+    saved: SavedRun
+    generator: nn.Module
+    source: Source
+    out: Path
+    suffix: str
+    config: Mapping[str, Any]
 
 
 def run(config: Mapping[str, Any]) -> Path:
     """Draw ``n`` images and write them as ``figure`` and ``out`` say. Return the path written."""
-    saved = open_run(config["ckpt"], config["trust"])
+    saved, figure = open_run(config["ckpt"], config["trust"]), config["figure"]
     if saved.translates:
         raise UserError(f"{saved.path} translates images: type gan-translate ckpt={config['ckpt']} input=FOLDER")
-    figure, scale = config["figure"], config["scale"]
     chosen = classes(config["labels"], saved.class_names, saved.path)
-    name = "sample" if figure == "grid" else figure
-    out = Path(os.path.expanduser(config["out"] or layout.run_folder(saved.path) / f"{name}.png"))
+    name = {"grid": "sample.png", "walk": "walk.webp"}.get(figure, f"{figure}.png")
+    out = Path(os.path.expanduser(config["out"] or layout.run_folder(saved.path) / name))
     suffix = checked_suffix(out, figure)
-    points, still = len(saved.image_shape) == 1, figure != "grid" and suffix == ".png"
-    if scale > 1 and (points or still or suffix == ".npz"):
+    points = len(saved.image_shape) == 1
+    if config["scale"] > 1 and (points or (figure != "grid" and suffix == ".png") or suffix == ".npz"):
         raise UserError("scale= enlarges images in grids, PNGs of their own and animations: leave it out here")
-    device = devices.device(config["device"])
-    generator = saved.generator(config["weights"]).to(device)
+    if points and figure != "grid":
+        raise UserError(f"figure={figure} shows images, and this generator makes points: leave figure out")
+    generator = saved.generator(config["weights"]).to(devices.device(config["device"]))
+    source = Source(saved, config, chosen, isinstance(generator, Mapped))
+    job = Job(saved, generator, source, out, suffix, config)
     if config["truncation"] != 1:
-        _truncate(generator, saved, config["truncation"])
-    if points:
-        if figure != "grid":
-            raise UserError(f"figure={figure} shows images, and this generator makes points: leave figure out")
-        _write_points(saved, generator, out, suffix, config)
-    elif figure == "interpolation" and still:
-        _write_interpolation(saved, generator, out, chosen, config)
-    elif figure == "interpolation":
-        _write_loop(saved, generator, out, suffix, chosen, config)
-    else:
-        _write_images(saved, generator, out, suffix, chosen, config)
+        truncate(generator, source, config["truncation"])
+    draw = _write_points if points else FIGURES[figure]
+    draw(job)
     return out
 
 
-def _truncate(generator: nn.Module, saved: SavedRun, psi: float) -> None:
-    """Truncate the w of ``generator`` towards their mean over 10,000 latents and, if it has classes, all of these."""
-    truncate = getattr(generator, "truncate", None)
-    if truncate is None:
-        raise UserError("truncation= is for net=stylegan2, whose latents pass through a mapping: leave it out here")
-    device = next(generator.parameters()).device
-    z, classes = sampling.latents(saved.noise, 10_000, seed=0).to(device), len(saved.class_names)
-    truncate(psi, z, torch.arange(len(z), device=device) % classes if classes else None)
-
-
-def _latents(saved: SavedRun, n: int, config: Mapping[str, Any]) -> Tensor:
-    """``n`` latents of the one ``seed``, or a latent of each seed in a list; a line if that is not the ``n`` asked."""
-    of = seeds(config["seed"])
-    if isinstance(of, int):
-        return sampling.latents(saved.noise, n, of)
-    if config["n"] not in (SampleConfig.n, len(of)):
-        log.warning("n=%s is not used: there is one image for each of %d seeds", config["n"], len(of))
-    return sampling.latents_of(saved.noise, of)
-
-
-def _write_interpolation(
-    saved: SavedRun, generator: nn.Module, out: Path, chosen: list[int], config: Mapping[str, Any]
-) -> None:
-    """``figure=interpolation``: rows of images, one path in each row, at least ``n`` images in total."""
-    seed = seeds(config["seed"])
-    if not isinstance(seed, int):
+def _write_interpolation(job: Job) -> None:
+    """``figure=interpolation``: rows of images, one path in each row, at least ``n`` images in total; or a loop."""
+    if job.suffix != ".png":
+        return _write_loop(job)
+    saved, chosen = job.saved, job.source.chosen
+    if not isinstance(seeds(job.config["seed"]), int):
         raise UserError("figure=interpolation as a PNG takes one seed; a list of seeds makes a loop: out=FILE.webp")
-    n = math.ceil(config["n"] / figures.PATH_STEPS)
+    n = math.ceil(job.config["n"] / figures.PATH_STEPS)
     labels = sampling.class_rows(chosen, n) if chosen else None
     n = n if labels is None else len(labels)
-    check_grid(n * figures.PATH_STEPS * IMAGES_A_SAMPLE["interpolation"], saved.image_shape)
-    pairs = sampling.latents(saved.noise, 2 * n, seed)
-    figures.write_interpolation(generator, pairs[::2], pairs[1::2], out, saved.noise.prior, labels)
+    check_grid(2 * n * figures.PATH_STEPS, saved.image_shape)  # each path is shown twice
+    z = job.source.first(2 * n, least=2, space="z").values
+    start, end = z[: len(z) // 2 * 2].unflatten(0, (-1, 2)).unbind(1)
+    labels = None if labels is None else labels[: len(start)]
+    figures.write_interpolation(job.generator, start, end, job.out, saved.noise.prior, labels)
 
 
-def _write_loop(
-    saved: SavedRun, generator: nn.Module, out: Path, suffix: str, chosen: list[int], config: Mapping[str, Any]
-) -> None:
-    """``figure=interpolation`` as an animation, or a folder of its frames: a panel for each of the ``chosen`` classes.
+def _write_loop(job: Job) -> None:
+    """An animation, or a folder of its frames, with a panel for each of the chosen classes.
 
-    The loop leads through ``latents`` latents of the one ``seed``, or through a latent of each seed in a list.
+    The loop leads through ``latents`` latents of the one ``seed``, through those of a file, or through a latent of each
+    seed in a list.
     """
-    scale = config["scale"]
-    _check_size(saved, max(1, len(chosen)), None, scale)
-    corners = _latents(saved, config["latents"], config)
-    if len(corners) < 2:
-        raise UserError("a loop leads through two latents or more: give more seeds")
-    blocks = figures.loop(generator, corners, config["frames"], saved.noise.prior, chosen, config["batch_size"])
-    frames: Iterator[Tensor] = tqdm(
-        blocks, total=len(corners) * config["frames"], desc="sampling", unit="frame", leave=False, disable=None
-    )
-    if suffix:
-        write_loop((_picture(sampling.over_white(block), None, scale) for block in frames), out)
+    config, scale = job.config, job.config["scale"]
+    walks = config["figure"] == "walk"
+    corners = job.source.corners(space=None if walks else "z")
+    chosen = [] if corners.space == "w" else job.source.chosen
+    _check_size(job.saved, max(1, len(chosen)), None, scale)
+    make = latent_space.walk if walks else latent_space.loop
+    prior = job.saved.noise.prior
+    blocks = make(job.generator, corners, config["frames"], prior, chosen, config["batch_size"])
+    total = len(corners.values) * config["frames"]
+    frames: Iterator[Tensor] = tqdm(blocks, "sampling", total, unit="frame", leave=False, disable=None)
+    if job.suffix:
+        write_loop((_picture(sampling.over_white(block), None, scale) for block in frames), job.out)
         return
     for i, block in enumerate(frames):
-        write_png(_picture(block, None, scale), out / f"{i:06d}.png")
+        write_png(_picture(block, None, scale), job.out / f"{i:06d}.png")
 
 
-def _write_images(
-    saved: SavedRun, generator: nn.Module, out: Path, suffix: str, chosen: list[int], config: Mapping[str, Any]
-) -> None:
+def _write_directions(job: Job) -> None:
+    """``figure=directions``: a panel for each latent, at least ``n`` images in total."""
+    found = job.saved.directions(job.config["weights"])
+    shown = min(latent_space.ROWS, len(found.vectors)) * latent_space.STEPS
+    panels = max(1, len(job.source.chosen), math.ceil(job.config["n"] / shown))
+    given = job.source.first(panels, space="z" if found.space == "z" else None)
+    check_grid(len(given.values) * shown, job.saved.image_shape)
+    latent_space.write_directions(job.generator, given, found, job.out)
+
+
+def _write_truncation(job: Job) -> None:
+    """``figure=truncation``: the same latents in each row, ``n`` images or some more in total."""
+    if job.config["truncation"] != 1:
+        raise UserError("figure=truncation shows several psi: leave truncation= out")
+    given = job.source.first(math.ceil(job.config["n"] / len(latent_space.PSIS)), space="z")
+    check_grid(len(given.values) * len(latent_space.PSIS), job.saved.image_shape)
+
+    def draw(psi: float) -> Tensor:
+        z = given.values
+        if job.source.mapped:
+            truncate(job.generator, job.source, psi)
+        else:
+            z = truncated(z, job.saved.noise.prior, psi)
+        return latent_space.images(job.generator, z, given.labels)
+
+    latent_space.write_truncation(draw, job.out)
+
+
+def _write_mixing(job: Job) -> None:
+    """``figure=mixing``: a panel for each size of the generator's maps but the last, at least ``n`` images in total."""
+    if not isinstance(job.generator, Styled):
+        raise UserError("figure=mixing mixes the styles of net=stylegan2, and this generator has none")
+    panels = len(job.generator.first_layers)
+    side = max(2, math.ceil(math.sqrt(job.config["n"] / panels)))
+    check_grid(panels * (side + 1) ** 2, job.saved.image_shape)
+    of_rows, of_columns = job.source.first(2 * side, least=2).in_w(job.generator).values.tensor_split(2)
+    latent_space.write_mixing(job.generator, of_rows, of_columns, job.out)
+
+
+def _write_images(job: Job) -> None:
     """A grid, an array, a folder of PNGs, or ``figure=neighbours``."""
-    figure, scale, of = config["figure"], config["scale"], seeds(config["seed"])
-    labels, columns = None, None
-    n = config["n"] if isinstance(of, int) else len(of) * max(1, len(chosen))
-    if chosen:
-        whole_rows = figure == "grid" and suffix == ".png"
-        labels = sampling.class_rows(chosen, n)[: None if whole_rows else n]
-        n = len(labels)
-        columns = sampling.columns_of(labels) if figure == "grid" else None
+    config, (figure, scale) = job.config, (job.config["figure"], job.config["scale"])
+    whole_rows = figure == "grid" and job.suffix == ".png"
+    given = job.source.asked(config["n"], whole_rows)
+    n, labels, network = len(given.values), given.labels, given.network(job.generator)
+    columns = sampling.columns_of(labels) if figure == "grid" and job.source.by_class else None
     if figure == "neighbours":
-        check_grid(n * IMAGES_A_SAMPLE[figure], saved.image_shape, columns)
-    elif suffix != ".npz":
-        _check_size(saved, n if suffix else 1, columns, scale)
-    z = _latents(saved, n, config)
-    if len(z) < n:  # the seeds once more for each class
-        z = z.repeat(n // len(z), 1)
+        check_grid(n * 3, job.saved.image_shape, columns)  # a sample beside two images
+    elif job.suffix != ".npz":
+        _check_size(job.saved, n if job.suffix else 1, columns, scale)
     blocks = tqdm(
-        sampling.generate(generator, z, config["batch_size"], labels=labels),
+        sampling.generate(network, given.values, config["batch_size"], labels=given.given_labels),
         total=-(-n // sampling.block_size(config["batch_size"])),
         desc="sampling",
         leave=False,
         disable=None,
     )
     if figure == "neighbours":
-        train = saved.splits(config["root"]).train
+        train = job.saved.splits(config["root"]).train
         extractor = _extractor(train, devices.device(config["device"]))
-        figures.write_neighbours(torch.cat(list(blocks)), train.images, out, extractor)
-    elif suffix == ".png":
-        write_png(_picture(torch.cat(list(blocks)), columns, scale), out)
-    elif suffix == ".npz":
-        write_npz(torch.cat(list(blocks)), out, labels)
+        figures.write_neighbours(torch.cat(list(blocks)), train.images, job.out, extractor)
+    elif job.suffix == ".png":
+        write_png(_picture(torch.cat(list(blocks)), columns, scale), job.out)
+    elif job.suffix == ".npz":
+        write_npz(torch.cat(list(blocks)), job.out, given)
     else:
         for i, image in enumerate(image for block in blocks for image in block):
-            number = f"{i:06d}" if isinstance(of, int) else f"seed{of[i % len(of)]:04d}"
             of_class = "" if labels is None else f"-class{labels[i]}"
-            write_png(to_pil(enlarged(image, scale)), out / f"{number}{of_class}.png")
+            write_png(to_pil(enlarged(image, scale)), job.out / f"{job.source.name(i)}{of_class}.png")
 
 
 def _check_size(saved: SavedRun, n: int, columns: int | None, scale: int) -> None:
@@ -182,14 +199,25 @@ def _extractor(train: Dataset, device: torch.device) -> Extractor | None:
         return None
 
 
-def _write_points(saved: SavedRun, generator: nn.Module, out: Path, suffix: str, config: Mapping[str, Any]) -> None:
+def _write_points(job: Job) -> None:
     """Write points: as ``.npz``, or as ``.png`` in the run's own picture, which may show D too."""
-    if not suffix:
-        raise UserError(f"out={out}: points are written as .png (a picture) or .npz (an array)")
-    z = _latents(saved, config["n"], config)
-    if suffix == ".npz":
-        write_npz(sampling.generate_points(generator, z, config["batch_size"]), out)
+    if not job.suffix:
+        raise UserError(f"out={job.out}: points are written as .png (a picture) or .npz (an array)")
+    given = job.source.asked(job.config["n"])
+    if job.suffix == ".npz":
+        write_npz(sampling.generate_points(job.generator, given.values, job.config["batch_size"]), job.out, given)
     else:
-        data = saved.dataset()
-        draw = drawing(data, saved.discriminator(), saved.noise.prior, z)
-        write_png(draw(saved.checkpoint.progress.step, generator), out)
+        data = job.saved.dataset()
+        draw = drawing(data, job.saved.discriminator(), job.saved.noise.prior, given.values)
+        write_png(draw(job.saved.checkpoint.progress.step, job.generator), job.out)
+
+
+FIGURES = {
+    "grid": _write_images,
+    "neighbours": _write_images,
+    "interpolation": _write_interpolation,
+    "walk": _write_loop,
+    "directions": _write_directions,
+    "mixing": _write_mixing,
+    "truncation": _write_truncation,
+}

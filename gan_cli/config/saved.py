@@ -140,11 +140,12 @@ class SavedRun:
         load_module(self.checkpoint, "discriminator", built)
         return built
 
-    def directions(self, generator: nn.Module, weights: str = "ema") -> Directions:
-        """The directions in the latents of ``generator``, which has these ``weights`` and isn't truncated.
+    def directions(self, weights: str = "ema") -> Directions:
+        """The directions in the latents of the generator with these ``weights``.
 
         They are kept in the run folder, and found anew for another checkpoint.
         """
+        generator = self.generator(weights)
         space = "w" if isinstance(generator, Mapped) else "z"
         source = {"checkpoint_sha256": self.checkpoint.digest, "weights": weights, "space": space}
         find = partial(directions.find, generator, self.noise, len(self.class_names))

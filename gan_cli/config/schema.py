@@ -115,16 +115,17 @@ class SampleConfig:
     )
     figure: str = key(
         "grid",
-        "grid; neighbours: and the nearest training images; interpolation: on paths in z, out=x.gif|webp|mp4: a loop",
-        choices=("grid", "neighbours", "interpolation"),
+        "grid; neighbours: and the nearest training images; interpolation: on paths in z; walk: a loop; directions: "
+        "the most telling; mixing: of styles; truncation: a row for each psi",
+        choices=("grid", "neighbours", "interpolation", "walk", "directions", "mixing", "truncation"),
     )
     scale: int = key(1, "enlarges images in grids, PNGs of their own and animations", at_least=1, at_most=64)
-    latents: int = key(8, "of an animation: latents that its loop leads through", at_least=2, at_most=1000)
+    latents: Any = key(8, "of an animation: latents that its loop leads through; FILE.npz: draw exactly these latents")
     frames: int = key(25, "of an animation: frames from one latent to the next, 25 a second", at_least=1, at_most=1000)
     seed: Any = key(0, "of the noise; [1,2,3] or 0-63: one image for each seed, whatever n is")
     weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
     batch_size: int = key(256, "images held on the way; the result doesn't depend on it", at_least=1, at_most=65_536)
-    truncation: float = key(1.0, "of stylegan2: below 1 images are more alike, and better (psi)", at_least=0, at_most=2)
+    truncation: float = key(1.0, "psi: below 1 images are more alike, and better; in w or z", at_least=0, at_most=2)
     labels: Any = key(None, "of a conditional generator: [3,5], [cat,dog], a row of images each; each or null: all")
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
     root: str | None = key(None, "where figure=neighbours finds the data, if no longer where the run found them")

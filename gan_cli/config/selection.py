@@ -7,6 +7,7 @@ from typing import Any
 from gan_cli.errors import UserError, did_you_mean
 
 LARGEST_SEED, MOST_SEEDS = 2**63 - 1, 10_000_000
+FEWEST_LATENTS, MOST_LATENTS = 2, 1000  # that a loop leads through
 
 
 def seeds(seed: Any) -> int | list[int]:
@@ -28,6 +29,20 @@ def seeds(seed: Any) -> int | list[int]:
     if sum(last - first + 1 for first, last in filter(None, ranges)) > MOST_SEEDS:
         raise UserError(f"seed={seed} means too many images: at most {MOST_SEEDS:,} seeds")
     return list(dict.fromkeys(number for first, last in filter(None, ranges) for number in range(first, last + 1)))
+
+
+def latents(value: Any) -> int | str:
+    """How many latents a loop leads through, or the file whose latents are drawn. UserError for anything else."""
+    if isinstance(value, str) and value.lower().endswith(".npz"):
+        return value
+    if type(value) is not int:
+        raise UserError(f"latents={value} should be a number, of a loop, or latents=FILE.npz")
+    if not FEWEST_LATENTS <= value <= MOST_LATENTS:
+        few = value < FEWEST_LATENTS
+        raise UserError(
+            f"latents={value} is too {f'small: at least {FEWEST_LATENTS}' if few else f'large: at most {MOST_LATENTS}'}"
+        )
+    return value
 
 
 def _range(part: Any) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 from gan_cli.config.schema import COMMANDS, Cluster, TrainConfig
-from gan_cli.config.selection import seeds
+from gan_cli.config.selection import latents, seeds
 from gan_cli.errors import UserError, did_you_mean
 
 MOST_THREADS = 1024
@@ -21,6 +21,7 @@ def validate(config: DictConfig, command: str) -> None:
     _validate(config, COMMANDS[command], "")
     if command == "sample":
         seeds(OmegaConf.to_container(config)["seed"])  # type: ignore[call-overload, index]
+        latents(config["latents"])
     if command == "eval":
         _check_what_is_measured(config)
     if command == "train":

@@ -1,7 +1,6 @@
-"""Figures 2 and 3 of Goodfellow et al. 2014: samples beside their nearest training images, latent paths, loops."""
+"""Figures 2 and 3 of Goodfellow et al. 2014: samples beside their nearest training images, and latent paths."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,13 @@ from torch.nn.functional import pad
 
 from gan_cli.metrics.distances import nearest
 from gan_cli.metrics.extractor import Extractor
-from gan_cli.noise import closed_path, linear_path, spherical_path
+from gan_cli.noise import linear_path, spherical_path
 from gan_cli.pictures import canvas
 from gan_cli.pictures.grids import GAP, enlarged, write_png
 from gan_cli.sampling import generate, over_white
 
 PATH_STEPS = 8  # images from one latent to another
-HEAD, MARGIN, NARROWEST = 68, 12, 600  # pixels above and around the images of a figure; its least width
+HEAD, MARGIN, NAMES, NARROWEST = 68, 12, 24, 600  # pixels above, around and beside a figure's images; its least width
 
 
 def write_neighbours(samples: Tensor, train: Tensor, path: Path, extractor: Extractor | None = None) -> None:
@@ -33,7 +32,7 @@ def write_neighbours(samples: Tensor, train: Tensor, path: Path, extractor: Extr
     rows = torch.stack(list(columns.values()), dim=1)
     spaces = "pixels" if extractor is None else "pixels and in features"
     panels = [("", part) for part in rows.tensor_split(min(4, len(rows)))]
-    _write_panels(panels, list(columns), f"samples and the nearest training images in {spaces}", path)
+    write_panels(panels, list(columns), f"samples and the nearest training images in {spaces}", path)
 
 
 def write_interpolation(
@@ -62,46 +61,39 @@ def write_interpolation(
         ("linear path", along(linear_path(start, end, PATH_STEPS))),
         (spherical, along(spherical_path(start, end, PATH_STEPS))),
     ]
-    _write_panels(panels, ["t = 0", *[""] * (PATH_STEPS - 2), "t = 1"], "samples between two latents", path)
+    write_panels(panels, ["t = 0", *[""] * (PATH_STEPS - 2), "t = 1"], "samples between two latents", path)
 
 
-def loop(
-    generator: nn.Module, latents: Tensor, steps: int, prior: str, classes: Sequence[int], batch_size: int
-) -> Iterator[Tensor]:
-    """The frames of a closed path through ``latents`` ``[K, z_dim]``: K * ``steps`` blocks, uint8 ``[P, C, H, W]``.
-
-    A frame has one image. For a conditional generator it has one image for each of the ``classes``, of the same latent.
-    """
-    path, panels = closed_path(latents, steps, prior), max(1, len(classes))
-    labels = torch.tensor(classes).repeat(len(path)) if classes else None
-    blocks = generate(generator, path.repeat_interleave(panels, dim=0), batch_size, labels=labels)
-    images = (image for block in blocks for image in block)
-    for _ in range(len(path)):
-        yield torch.stack(list(islice(images, panels)))
-
-
-def _write_panels(panels: Sequence[tuple[str, Tensor]], columns: Sequence[str], title: str, path: Path) -> None:
+def write_panels(
+    panels: Sequence[tuple[str, Tensor]],
+    columns: Sequence[str],
+    title: str,
+    path: Path,
+    rows: Sequence[str] = (),
+) -> None:
     """Write a PNG of panels of uint8 images ``[rows, columns, C, H, W]``, with title and column names above each panel.
 
-    The images are enlarged by an integer factor, without interpolation.
+    The ``rows`` are named at the left of the first panel. The images are enlarged by an integer factor, without
+    interpolation.
     """
     height, width = panels[0][1].shape[-2:]
     factor = max(1, 64 // height)
     cell_w, cell_h = width * factor + GAP, height * factor + GAP
     panel_w, panel_h = len(columns) * cell_w, max(len(part) for _, part in panels) * cell_h
-    needed = len(panels) * (panel_w + MARGIN) + MARGIN
+    needed = len(panels) * (panel_w + MARGIN) + MARGIN + (NAMES if rows else 0)
     canvas_w, canvas_h = max(needed, NARROWEST), panel_h + HEAD + MARGIN
     figure = canvas.empty(canvas_w, canvas_h)
     figure.text(0.5, 1 - 16 / canvas_h, title, ha="center", va="center", fontsize=11)
     for i, (name, part) in enumerate(panels):
-        left, h = (canvas_w - needed) / 2 + MARGIN + i * (panel_w + MARGIN), len(part) * cell_h
+        left, h = (canvas_w + needed) / 2 - (len(panels) - i) * (panel_w + MARGIN), len(part) * cell_h
         box = left / canvas_w, (canvas_h - HEAD - h) / canvas_h, panel_w / canvas_w, h / canvas_h
         axes = figure.add_axes(box)
         axes.imshow(_tiled(part, factor), interpolation="none", aspect="auto", extent=(0, panel_w, h, 0))
         axes.set_title(name, fontsize=10)
         axes.set_xticks([(j + 0.5) * cell_w for j in range(len(columns))], columns, fontsize=8)
         axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=1)
-        axes.set_yticks([])
+        named = rows if i == 0 else ()
+        axes.set_yticks([(j + 0.5) * cell_h for j in range(len(named))], named, fontsize=8)
         axes.set_frame_on(False)
     write_png(canvas.drawn(figure), path)
 

@@ -10,16 +10,22 @@ from torch import Tensor
 
 from gan_cli.errors import UserError
 from gan_cli.files import write_atomic
+from gan_cli.latents import Latents
 
 # The suffixes that a figure is written as; "" is a folder of PNGs.
 WRITTEN = {
     "grid": (".png", ".npz", ""),
     "neighbours": (".png",),
     "interpolation": (".png", ".gif", ".webp", ".mp4", ""),
+    "walk": (".webp", ".gif", ".mp4", ""),
+    "directions": (".png",),
+    "mixing": (".png",),
+    "truncation": (".png",),
 }
+PICTURE = "figure={} is a picture: out=FILE.png, or leave out away"
 ADVICE = {
     "grid": "use .png (a grid), .npz (an array), or a folder's name",
-    "neighbours": "figure=neighbours is a picture: out=FILE.png, or leave out away",
+    "walk": "use .webp, .gif or .mp4 (a loop), or a folder's name (the loop's frames)",
     "interpolation": "use .png (a figure), .gif, .webp or .mp4 (a loop), or a folder's name (the loop's frames)",
 }
 # How such files begin.
@@ -47,7 +53,9 @@ def checked_suffix(out: Path, figure: str) -> str:
     """
     suffix = "" if out.is_dir() or out.suffix.lower() not in PROMISING else out.suffix.lower()
     if suffix not in WRITTEN[figure]:
-        raise UserError(f"out={out}: can't write {suffix or 'a folder'}; {ADVICE[figure]}")
+        raise UserError(
+            f"out={out}: can't write {suffix or 'a folder'}; {ADVICE.get(figure) or PICTURE.format(figure)}"
+        )
     if out.is_dir():
         if any(NUMBERED.fullmatch(path.name) for path in out.iterdir()):
             raise UserError(f"out={out} holds numbered PNGs already; choose another name, or empty it")
@@ -66,17 +74,16 @@ def _begins(path: Path, signature: bytes) -> bool:
         return re.match(signature, file.read(12), re.DOTALL) is not None
 
 
-def write_npz(samples: Tensor, path: Path, labels: Tensor | None = None) -> None:
-    """Write samples to ``path`` as a compressed ``.npz``, atomically.
+def write_npz(samples: Tensor, path: Path, latents: Latents) -> None:
+    """Write samples and their latents to ``path`` as a compressed ``.npz``, atomically.
 
-    uint8 images ``[N, C, H, W]`` are stored as NHWC under the key ``images``, their classes, if any, under ``labels``.
-    Points ``[N, d]`` are stored under the key ``samples``.
+    uint8 images ``[N, C, H, W]`` are stored as NHWC under the key ``images``, points ``[N, d]`` under ``samples``. The
+    latents have the name of their space, ``z`` or ``w``. Their classes, if any, are stored under ``labels``.
     """
+    points = samples.dim() == 2
+    arrays = {"samples": samples} if points else {"images": samples.permute(0, 2, 3, 1).contiguous()}
+    arrays |= {latents.space: latents.values}
+    arrays |= {} if latents.labels is None else {"labels": latents.labels}
     buffer = io.BytesIO()
-    if samples.dim() == 2:
-        np.savez_compressed(buffer, samples=samples.numpy())
-    else:
-        classes = {} if labels is None else {"labels": labels.numpy()}
-        pixels = samples.permute(0, 2, 3, 1).contiguous().numpy()
-        np.savez_compressed(buffer, allow_pickle=False, images=pixels, **classes)
+    np.savez_compressed(buffer, allow_pickle=False, **{name: array.numpy() for name, array in arrays.items()})
     write_atomic(path, buffer.getvalue())
