@@ -29,7 +29,7 @@ COUNTS = {
     "optimizer/discriminator": 5,
     "optimizer/generator": 5,
     "penalty": 8,
-    "sinks": 1,
+    "sinks": 2,
 }
 FILES = {str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml")}
 CHOICES = sorted(name for name in FILES if "/" in name and not name.startswith("cluster/"))  # cluster: test_sweep.py
