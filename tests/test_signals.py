@@ -11,7 +11,7 @@ from gan_cli.rundir import checkpoint
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training import run as training_run
 from gan_cli.training import signals
-from gan_cli.training.games import accuracies
+from gan_cli.training.logits import accuracies
 
 
 def test_diversity_is_one_of_the_data_and_falls_with_the_samples():

@@ -12,34 +12,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from gan_cli.config import cluster, resolvers
+from gan_cli.config.keys import Cluster, Ema, Extractor, Schedule, group, key
 from gan_cli.metrics.catalogue import FAMILIES
-
-
-def key(default: Any, help: str, **limits: Any) -> Any:
-    """A top-level key: its default, ``--help`` line, limits ``at_least``, ``at_most``, ``above``, ``choices``."""
-    factory = {"default_factory": default} if callable(default) else {"default": default}
-    return field(**factory, metadata={"help": help, **limits})
-
-
-def group(help: str, default: Any = MISSING) -> Any:
-    """A key that a config group fills. Without a ``default``, the group needs a choice."""
-    value = {"default": MISSING} if default is MISSING else {"default_factory": lambda: default}
-    return field(**value, metadata={"help": help, "group": True})
-
-
-@dataclass
-class Ema:
-    """The averaged generator (EMA). Samples are drawn from it."""
-
-    half_life: float = key(20_000.0, "half-life in images; 0 for no averaging", at_least=0)
-    ramp: float | None = key(0.04, "no half-life longer than this part of the images so far; null for none", above=0)
-
-
-@dataclass
-class Cluster:
-    """Where the runs of a sweep go. The choices of the group set ``jobs``."""
-
-    jobs: int | None = key(None, "runs at a time", at_least=1, at_most=100_000)
 
 
 @dataclass
@@ -70,6 +44,9 @@ class TrainConfig:
     lr_decay_after: Any = key(
         64_000.0,
         "images after which the rates fall as 1/sqrt; [start,end]: linearly to 0; null: never",
+    )
+    schedule: Schedule = key(
+        Schedule, "values that move along a cosine for schedule.images: rates, penalty, EMA, beta2"
     )
     seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0, at_most=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
@@ -157,13 +134,6 @@ class TranslateConfig:
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
     root: str | None = key(None, "where figure=pairs finds the data, if no longer where the run found them")
     trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
-
-
-@dataclass
-class Extractor:
-    """The network whose features ``gan-eval`` compares."""
-
-    weights: str | None = key(None, "a file of Inception's weights; null: downloaded")
 
 
 @dataclass

@@ -10,7 +10,8 @@ from gan_cli import processes
 from gan_cli.errors import UserError
 from gan_cli.noise import sample_noise
 from gan_cli.training.batches import Batch
-from gan_cli.training.games import Adversarial, full
+from gan_cli.training.games import Adversarial
+from gan_cli.training.logits import full
 from gan_cli.training.terms import Term, Terms
 
 
