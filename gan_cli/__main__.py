@@ -10,6 +10,7 @@ COMMANDS = {
     "sample": cli.sample,
     "translate": cli.translate,
     "eval": cli.eval_,
+    "project": cli.project,
     "report": cli.report,
     "doctor": cli.doctor,
 }
@@ -19,7 +20,7 @@ def main() -> None:
     """Run the command that the first argument names. Status 2, and one line, for another word or for none."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help"):
-        print("usage: python -m gan_cli train|sample|translate|eval|report|doctor [--help] [KEY=VALUE …]")
+        print("usage: python -m gan_cli train|sample|translate|eval|project|report|doctor [--help] [KEY=VALUE …]")
         raise SystemExit(0 if name else 2)
     if name not in COMMANDS:
         print(f"python -m gan_cli: no command {name!r}{did_you_mean(name, COMMANDS)}", file=sys.stderr)

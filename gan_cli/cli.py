@@ -223,24 +223,16 @@ def _print_table(folder: Path) -> bool:
         return complete
 
 
-def sample() -> None:
-    """``gan-sample``."""
-    _run("sample", _printing("sample", "sample"))
+def _entry(command: str, module: str) -> Callable[[], None]:
+    """The entry point of a command that prints what ``run`` of its module returns."""
+    return lambda: _run(command, _printing(command, module))
 
 
-def translate() -> None:
-    """``gan-translate``."""
-    _run("translate", _printing("translate", "translate"))
-
-
-def eval_() -> None:
-    """``gan-eval``."""
-    _run("eval", _printing("eval", "evaluate"))
-
-
-def report() -> None:
-    """``gan-report``."""
-    _run("report", _printing("report", "report"))
+sample = _entry("sample", "sample")
+translate = _entry("translate", "translate")
+eval_ = _entry("eval", "evaluate")
+project = _entry("project", "project")
+report = _entry("report", "report")
 
 
 def doctor() -> None:

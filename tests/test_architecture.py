@@ -29,6 +29,7 @@ ALLOWED = {
     "sampling": {"noise"},
     "latents": set(),
     "directions": {"errors", "latents", "noise", "sampling"},
+    "projection": {"latents"},
     "translating": {"sampling"},
     "data": {"errors", "files", "processes"},
     "rundir": {"directions", "errors", "files", "untrusted"},
@@ -50,7 +51,7 @@ ALLOWED = {
     "reports": {"diagnostics", "files", "metrics", "rundir", "typed", "untrusted", "__init__"},
     "commands": {
         "config", "data", "diagnostics", "errors", "files", "latents", "metrics", "noise", "pictures", "processes",
-        "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
+        "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
     "api": {

@@ -51,7 +51,7 @@ def _write_images(saved: SavedRun, generator: nn.Module, mode: str, config: Mapp
     """Translate each image of ``input`` into a PNG of its name. Files that can't be read are counted and named."""
     given = Path(os.path.abspath(os.path.expanduser(config["input"])))
     out = Path(os.path.expanduser(config["out"] or layout.run_folder(saved.path) / "translated"))
-    files = _files(given, config["input"])
+    files = reading.image_files(config["input"])
     single = given.is_file() and given.suffix.lower() != ".zip"
     names = [out] if single and out.suffix.lower() == ".png" else [out / name for name in _names(files)]
     if taken := next((name for name in names if name.exists()), None):
@@ -78,18 +78,6 @@ def _write_images(saved: SavedRun, generator: nn.Module, mode: str, config: Mapp
 def _channels(saved: SavedRun, backward: bool) -> int:
     """The channels that the generator takes."""
     return saved.image_shape[0] if backward else saved.source_channels
-
-
-def _files(given: Path, word: str) -> list[File]:
-    """The image files of ``given``: a file, a folder or a zip file. UserError if there are none."""
-    if not given.exists():
-        raise UserError(f"input={word}: no such file or folder")
-    if given.is_file() and given.suffix.lower() != ".zip":
-        return [File(given.name, "", given.read_bytes)]
-    found = reading.find([given])
-    if not found.files:
-        raise UserError(f"no image files in input={word}" + reading.told(reading.counted(found.others)))
-    return list(found.files)
 
 
 def _names(files: Iterable[File]) -> Iterator[str]:

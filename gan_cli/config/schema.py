@@ -110,6 +110,24 @@ class SampleConfig:
 
 
 @dataclass
+class ProjectConfig:
+    """``gan-project``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    input: str | None = key(None, "an image, a folder or a .zip file; null: held-out images of the run's data")
+    out: str | None = key(None, "a folder; null: projected in the run folder")
+    n: int = key(32, "held-out and training images for comparison; 0 for none", at_least=0, at_most=10_000)
+    space: str | None = key(None, "z or w; null: w, if the generator has it", choices=("z", "w"))
+    starts: int = key(8, "latents that each image begins from", at_least=1, at_most=256)
+    steps: int = key(100, "steps of Adam", at_least=4, at_most=100_000)
+    seed: int = key(0, "of the latents and of the choice of images", at_least=0, at_most=2**63 - 1)
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
+    root: str | None = key(None, "where the data are, if no longer where the run found them")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
+@dataclass
 class TranslateConfig:
     """``gan-translate``."""
 
@@ -174,7 +192,7 @@ class DoctorConfig:
 
 COMMANDS: dict[str, type] = {
     "train": TrainConfig, "sample": SampleConfig, "translate": TranslateConfig, "eval": EvalConfig,
-    "report": ReportConfig, "doctor": DoctorConfig,
+    "project": ProjectConfig, "report": ReportConfig, "doctor": DoctorConfig,
 }  # fmt: skip
 
 

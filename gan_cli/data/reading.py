@@ -147,6 +147,19 @@ def roots_of(given: object, key: str, dataset: str, npz: bool = False) -> list[P
     return paths
 
 
+def image_files(word: str) -> list[File]:
+    """The image files of ``input=word``: a file, a folder or a zip file. UserError if there are none."""
+    given = Path(os.path.abspath(os.path.expanduser(word)))
+    if not given.exists():
+        raise UserError(f"input={word}: no such file or folder")
+    if given.is_file() and given.suffix.lower() != ".zip":
+        return [File(given.name, "", given.read_bytes)]
+    found = find([given])
+    if not found.files:
+        raise UserError(f"no image files in input={word}" + told(counted(found.others)))
+    return list(found.files)
+
+
 def told(passed_over: Sequence[str]) -> str:
     """What was passed over, as the end of a line."""
     return f"; passed over: {', '.join(passed_over)}" if passed_over else ""

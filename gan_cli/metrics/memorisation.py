@@ -15,7 +15,7 @@ def copying(train: Tensor, held_out: Tensor, fake: Tensor) -> float:
     number of pairs. It is 1/2 if samples are as new as held-out data, 1 for copies of training images, and below 1/2
     for samples far from all data.
     """
-    return _nearer(nearest(held_out, train)[0], nearest(fake, train)[0])
+    return nearer(nearest(held_out, train)[0], nearest(fake, train)[0])
 
 
 def copying_of(real: Tensor, some: Tensor, fake: Tensor) -> float:
@@ -23,7 +23,7 @@ def copying_of(real: Tensor, some: Tensor, fake: Tensor) -> float:
 
     ``some`` ``[n]`` are the indices of the real points that are asked. It is 1/2 for fresh draws from the data.
     """
-    return _nearer(nearest(real[some], real, own=some)[0], nearest(fake, real)[0])
+    return nearer(nearest(real[some], real, own=some)[0], nearest(fake, real)[0])
 
 
 def identical(real: Tensor, fake: Tensor) -> int:
@@ -36,7 +36,7 @@ def _digest(row: Tensor) -> bytes:
     return hashlib.blake2b(row.contiguous().numpy().data, digest_size=16).digest()
 
 
-def _nearer(of_held_out: Tensor, of_fake: Tensor) -> float:
+def nearer(of_held_out: Tensor, of_fake: Tensor) -> float:
     """The share of pairs in which a distance ``of_fake`` is below one ``of_held_out``; ties count half."""
     of_held_out = of_held_out.sort().values
     further = len(of_held_out) - torch.searchsorted(of_held_out, of_fake, right=True).double()
