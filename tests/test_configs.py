@@ -123,6 +123,14 @@ def _warnings(*overrides, discriminator=None):
     return unsound(config, discriminator or networks.discriminator(config["net"], {"image_shape": (1, 32, 32)}))
 
 
+def test_own_metrics_without_evaluations_get_a_line():
+    config = {**_compose(), "own_metrics": {"ink": {"_target_": "mine.ink"}}}
+    discriminator = networks.discriminator(config["net"], {"image_shape": (1, 28, 28)})
+    (line,) = unsound(config, discriminator)
+    assert line == "own_metrics are measured at evaluations, and this run has none: add eval_every=500"
+    assert unsound({**config, "eval_every": 500}, discriminator) == []
+
+
 @pytest.mark.parametrize("penalty", ["r1", "r2", "r1r2", "gradient_penalty", "dragan"])
 def test_a_gradient_penalty_with_batch_normalisation_is_warned_of(penalty):
     (line,) = _warnings("net=dcgan", f"penalty={penalty}")

@@ -12,7 +12,7 @@ from torch import nn
 from gan_cli.augment import Augment
 from gan_cli.config import networks, translation
 from gan_cli.config.advice import unsound
-from gan_cli.config.data import class_names, image_shape, training_data
+from gan_cli.config.data import class_names, image_shape, left_out, training_data
 from gan_cli.config.display import display, observed
 from gan_cli.config.plans import plan
 from gan_cli.config.saved import SavedRun
@@ -109,6 +109,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     )
     made = make_optimizers(played, optimizers(config["optimizer"]), held_back.clip)
     shown = display(config, data, played, len(names))
+    aside = left_out(config["dataset"], data)
     return Assembled(
         state=State(played, made, batches, compute.device),
         plan=plan(config, played, made),
@@ -131,7 +132,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         },
         notes=[*inherited, *unsound(config, discriminator)],
         found=[getattr(data, "description", ""), getattr(augmentation, "about", ""), shown.cost],
-        observe=observed(data, played, facts.get("noise"), config["seed"], config["conditional"]),
+        observe=observed(data, played, facts.get("noise"), config["seed"], config["conditional"], aside),
     )
 
 
