@@ -106,6 +106,22 @@ def generate(
         generator.train(was_training)
 
 
+@torch.inference_mode()
+def judge(discriminator: nn.Module, examples: Tensor, labels: Tensor | None = None) -> Tensor:
+    """The logits that ``discriminator`` gives ``examples``, as networks take them: float32 ``[N]`` on the CPU.
+
+    It runs in eval mode and in the type of its weights, in passes of :data:`TILE`. Its mode is restored at the end.
+    """
+    weight, was_training = next(discriminator.parameters()), discriminator.training
+    inputs = [examples.to(weight.dtype)] if labels is None else [examples.to(weight.dtype), labels]
+    discriminator.eval()
+    try:
+        passes = zip(*(values.split(TILE) for values in inputs), strict=True)
+        return torch.cat([discriminator(*(part.to(weight.device) for part in parts)).float().cpu() for parts in passes])
+    finally:
+        discriminator.train(was_training)
+
+
 def generate_points(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> Tensor:
     """Points of ``latents`` ``[N, z_dim]``, all in one tensor, float32 ``[N, d]``: made as :func:`generate` does."""
     return torch.cat(list(generate(generator, latents, batch_size, finish=Tensor.float)))

@@ -72,9 +72,9 @@ HYDRA_USERS = {
 }  # fmt: skip
 WITHOUT_TORCH = {
     "__init__", "__main__", "cli", "commands.doctor", "commands.report", "config.cluster", "config.defaults",
-    "config.explain", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies", "config.hydra_fixes",
-    "config.keys", "config.paths", "config.resolvers", "config.schema", "config.selection", "config.sweep",
-    "config.validation", "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
+    "config.explain", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies", "diagnostics.seen",
+    "config.hydra_fixes", "config.keys", "config.paths", "config.resolvers", "config.schema", "config.selection",
+    "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
     "reports.curves", "reports.facts", "reports.page", "reports.pictures", "reports.sweep", "reports.write",
     "rundir.layout", "rundir.records", "rundir.status", "terminal", "typed", "untrusted.safetensors_header",
 }  # fmt: skip

@@ -18,8 +18,8 @@ COUNTS = {
     "augment": 6,
     "cluster": 3,
     "dataset": 13,
-    "experiment": 26,
-    "game": 5,
+    "experiment": 28,
+    "game": 6,
     "hydra/job_logging": 1,
     "loss": 6,
     "net": 15,
@@ -29,7 +29,7 @@ COUNTS = {
     "optimizer/discriminator": 5,
     "optimizer/generator": 5,
     "penalty": 8,
-    "sinks": 1,
+    "sinks": 2,
 }
 FILES = {str(path.relative_to(CONFIGS).with_suffix("")) for path in CONFIGS.rglob("*.yaml")}
 CHOICES = sorted(name for name in FILES if "/" in name and not name.startswith("cluster/"))  # cluster: test_sweep.py
@@ -121,6 +121,14 @@ def test_an_option_that_makes_no_sense_is_found_before_training(overrides, group
 def _warnings(*overrides, discriminator=None):
     config = _compose(*overrides)
     return unsound(config, discriminator or networks.discriminator(config["net"], {"image_shape": (1, 32, 32)}))
+
+
+def test_own_metrics_without_evaluations_get_a_line():
+    config = {**_compose(), "own_metrics": {"ink": {"_target_": "mine.ink"}}}
+    discriminator = networks.discriminator(config["net"], {"image_shape": (1, 28, 28)})
+    (line,) = unsound(config, discriminator)
+    assert line == "own_metrics are measured at evaluations, and this run has none: add eval_every=500"
+    assert unsound({**config, "eval_every": 500}, discriminator) == []
 
 
 @pytest.mark.parametrize("penalty", ["r1", "r2", "r1r2", "gradient_penalty", "dragan"])

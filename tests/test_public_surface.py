@@ -30,6 +30,7 @@ def test_the_keys_of_the_commands():
             "batch_size",
             "accumulate",
             "lr_decay_after",
+            "schedule",
             "seed",
             "device",
             "precision",
@@ -135,8 +136,8 @@ def test_the_verbs_and_their_keywords():
         "samples", "game", "draw", "evaluate", "sinks", "resume",
     ]  # fmt: skip
     assert list(parameters["Plan"]) == [
-        "steps", "max_seconds", "lr_decay_after", "log_every", "sample_every", "checkpoint_every", "eval_every", "keep",
-        "on_nonfinite", "on_write_error", "on_collapse",
+        "steps", "max_seconds", "lr_decay_after", "schedule", "log_every", "sample_every", "checkpoint_every",
+        "eval_every", "keep", "on_nonfinite", "on_write_error", "on_collapse",
     ]  # fmt: skip
     assert [list(parameters[name]) for name in ("Noise", "Penalty", "Average", "Compute")] == [
         ["prior", "z_dim"], ["function", "interval", "clip", "precision"],

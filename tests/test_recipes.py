@@ -97,11 +97,12 @@ def test_every_choice_has_its_values_written_down():
 def test_a_choice_comes_to_the_values_written_down(choice):
     config = settled(_compose(*([] if choice == "default" else [choice])))
     del config["run_dir"]
-    game = config.pop("game")  # keys that came later
+    game, schedule = config.pop("game"), config.pop("schedule")  # keys that came later
     assert list(config.pop("sinks")) == ["tensorboard"]
     assert (config.pop("deterministic"), config.pop("own_metrics")) == (False, {})
     own = dict(EXPECTED[choice])
     assert game == own.pop("game", {"_target_": "gan_cli.training.games.Adversarial"})
+    assert {name: value for name, value in schedule.items() if value is not None} == own.pop("schedule", {})
     absent = own.pop("absent", [])
     expected = {name: value for name, value in (EXPECTED["default"] | own).items() if name not in absent}
     assert _flat(config) == expected

@@ -12,8 +12,9 @@ from torch import nn
 from gan_cli.augment import Augment
 from gan_cli.config import networks, translation
 from gan_cli.config.advice import unsound
-from gan_cli.config.data import class_names, image_shape, training_data
+from gan_cli.config.data import class_names, image_shape, left_out, training_data
 from gan_cli.config.display import display, observed
+from gan_cli.config.plans import plan
 from gan_cli.config.saved import SavedRun
 from gan_cli.config.targets import (
     bound,
@@ -83,7 +84,6 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     if saved:
         saved.check_classes(names)
         saved.check_files(data)
-    make = optimizers(config["optimizer"])
     of_data: dict[str, Any] = {**data.facts, "classes": len(names)}
     if isinstance(data, Domains):
         of_data |= translation.network_facts(config, data.source_channels)
@@ -107,10 +107,12 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     batches = Batches(
         data, config["batch_size"], config["seed"], compute.device, config["conditional"], config["accumulate"]
     )
+    made = make_optimizers(played, optimizers(config["optimizer"]), held_back.clip)
     shown = display(config, data, played, len(names))
+    aside = left_out(config["dataset"], data)
     return Assembled(
-        state=State(played, make_optimizers(played, make, held_back.clip), batches, compute.device),
-        plan=Plan(**{name: config[name] for name in Plan.__dataclass_fields__}),
+        state=State(played, made, batches, compute.device),
+        plan=plan(config, played, made),
         k=config["k"],
         update=config["update"],
         compute=compute,
@@ -130,7 +132,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         },
         notes=[*inherited, *unsound(config, discriminator)],
         found=[getattr(data, "description", ""), getattr(augmentation, "about", ""), shown.cost],
-        observe=observed(data, played, facts.get("noise"), config["seed"], config["conditional"]),
+        observe=observed(data, played, facts.get("noise"), config["seed"], config["conditional"], aside),
     )
 
 

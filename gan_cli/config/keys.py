@@ -1,7 +1,6 @@
-"""A top-level key of a command: its declaration, and its line in ``--help``."""
+"""Keys of a command: their types, defaults, ranges and meanings. Here are those that hold keys of their own."""
 
-import dataclasses
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
@@ -19,25 +18,35 @@ def group(help: str, default: Any = MISSING) -> Any:
     return field(**value, metadata={"help": help, "group": True})
 
 
-def described(command: type) -> str:
-    """The ``--help`` table of the keys of a ``command``, a dataclass: name, default, meaning."""
-    rows = []
-    for f in dataclasses.fields(command):
-        if f.metadata.get("group"):
-            continue
-        if f.default_factory is not dataclasses.MISSING:
-            shown = "[]" if f.default_factory is list else "…"
-        else:
-            shown = "PATH" if f.default == MISSING else _as_typed(f.default)
-        shown = "outputs/DATE/TIME" if "${" in shown else shown
-        rows.append(f"  {f.name + '=' + shown:<27} {f.metadata['help']}")
-    return "\n".join(rows)
+@dataclass
+class Ema:
+    """The averaged generator (EMA). Samples are drawn from it."""
+
+    half_life: float = key(20_000.0, "half-life in images; 0 for no averaging", at_least=0)
+    ramp: float | None = key(0.04, "no half-life longer than this part of the images so far; null for none", above=0)
 
 
-def _as_typed(value: Any) -> str:
-    """``value`` as it is written on the command line: ``null``, ``false``, ``64000``."""
-    if value is None:
-        return "null"
-    return (
-        str(value).lower() if isinstance(value, bool) else f"{value:.12g}" if isinstance(value, float) else str(value)
-    )
+@dataclass
+class Schedule:
+    """Values that move from the first of two to the second, by half a cosine. null: it stays."""
+
+    images: float | None = key(None, "how many images the way takes; null: no schedule", above=0)
+    lr: Any = key(None, "factors of the learning rates, [1,0.25]")
+    penalty: Any = key(None, "factors of the penalty, [1,0.1]")
+    half_life: Any = key(None, "factors of ema.half_life, [0,1]")
+    beta2: Any = key(None, "Adam's second beta, [0.9,0.99]")
+    augment_p: Any = key(None, "p of augment=ada, [0,0.5]; then it does not adapt")
+
+
+@dataclass
+class Cluster:
+    """Where the runs of a sweep go. The choices of the group set ``jobs``."""
+
+    jobs: int | None = key(None, "runs at a time", at_least=1, at_most=100_000)
+
+
+@dataclass
+class Extractor:
+    """The network whose features ``gan-eval`` compares."""
+
+    weights: str | None = key(None, "a file of Inception's weights; null: downloaded")

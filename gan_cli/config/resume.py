@@ -35,6 +35,14 @@ BEFORE: Mapping[str, Any] = {
     "accumulate": 1,
     "own_metrics": {},
     "graphs": "off",
+    "schedule": {
+        "images": None,
+        "lr": None,
+        "penalty": None,
+        "half_life": None,
+        "beta2": None,
+        "augment_p": None,
+    },
 }
 # The default of the penalties' precision, which older checkpoints lack.
 PENALTY_BEFORE: Mapping[str, Any] = {"precision": "auto"}

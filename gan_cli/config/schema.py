@@ -4,6 +4,7 @@ Hydra checks names and types against these dataclasses while it composes. :mod:`
 ranges. This module does not import torch, so that a typing mistake is reported at once.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,23 +12,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from gan_cli.config import cluster, resolvers
-from gan_cli.config.keys import described, group, key
+from gan_cli.config.keys import Cluster, Ema, Extractor, Schedule, group, key
 from gan_cli.metrics.catalogue import FAMILIES
-
-
-@dataclass
-class Ema:
-    """The averaged generator (EMA). Samples are drawn from it."""
-
-    half_life: float = key(20_000.0, "half-life in images; 0 for no averaging", at_least=0)
-    ramp: float | None = key(0.04, "no half-life longer than this part of the images so far; null for none", above=0)
-
-
-@dataclass
-class Cluster:
-    """Where the runs of a sweep go. The choices of the group set ``jobs``."""
-
-    jobs: int | None = key(None, "runs at a time", at_least=1, at_most=100_000)
 
 
 @dataclass
@@ -58,6 +44,9 @@ class TrainConfig:
     lr_decay_after: Any = key(
         64_000.0,
         "images after which the rates fall as 1/sqrt; [start,end]: linearly to 0; null: never",
+    )
+    schedule: Schedule = key(
+        Schedule, "values that move along a cosine for schedule.images: rates, penalty, EMA, beta2"
     )
     seed: int = key(0, "of the weights, the noise and the order of the data", at_least=0, at_most=2**63 - 1)
     device: str = key("auto", "auto, cpu, cuda, cuda:N or mps")
@@ -166,13 +155,6 @@ class TranslateConfig:
 
 
 @dataclass
-class Extractor:
-    """The network whose features ``gan-eval`` compares."""
-
-    weights: str | None = key(None, "a file of Inception's weights; null: downloaded")
-
-
-@dataclass
 class EvalConfig:
     """``gan-eval``."""
 
@@ -224,8 +206,7 @@ class ExportConfig:
 
 COMMANDS: dict[str, type] = {
     "train": TrainConfig, "sample": SampleConfig, "translate": TranslateConfig, "eval": EvalConfig,
-    "project": ProjectConfig, "report": ReportConfig, "doctor": DoctorConfig,
-    "export": ExportConfig,
+    "project": ProjectConfig, "report": ReportConfig, "doctor": DoctorConfig, "export": ExportConfig,
 }  # fmt: skip
 
 
@@ -233,13 +214,37 @@ def register() -> None:
     """Register with Hydra the schemas (``train_schema``, …) and of this package's resolvers."""
     for name, node in COMMANDS.items():
         ConfigStore.instance().store(name=f"{name}_schema", node=node)
-    OmegaConf.register_new_resolver("keys_of", lambda command: described(COMMANDS[command]), replace=True)
+    OmegaConf.register_new_resolver("keys_of", _describe_keys, replace=True)
     OmegaConf.register_new_resolver("shorthand", resolvers.shorthand, replace=True)
     OmegaConf.register_new_resolver("tuned", resolvers.tuned, replace=True)
     OmegaConf.register_new_resolver("r1_gamma", resolvers.r1_gamma, replace=True)
     OmegaConf.register_new_resolver("run_folder", resolvers.run_folder, replace=True)
     OmegaConf.register_new_resolver("own_gpu", cluster.own_gpu, replace=True)
     OmegaConf.register_new_resolver("gpus_per_run", cluster.gpus_per_run, replace=True)
+
+
+def _describe_keys(command: str) -> str:
+    """The ``--help`` table of a command's keys: name, default, meaning."""
+    rows = []
+    for f in dataclasses.fields(COMMANDS[command]):
+        if f.metadata.get("group"):
+            continue
+        if f.default_factory is not dataclasses.MISSING:
+            shown = "[]" if f.default_factory is list else "…"
+        else:
+            shown = "PATH" if f.default == MISSING else _as_typed(f.default)
+        shown = "outputs/DATE/TIME" if "${" in shown else shown
+        rows.append(f"  {f.name + '=' + shown:<27} {f.metadata['help']}")
+    return "\n".join(rows)
+
+
+def _as_typed(value: Any) -> str:
+    """``value`` as it is written on the command line: ``null``, ``false``, ``64000``."""
+    if value is None:
+        return "null"
+    return (
+        str(value).lower() if isinstance(value, bool) else f"{value:.12g}" if isinstance(value, float) else str(value)
+    )
 
 
 register()

@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
-from gan_cli.config.schema import COMMANDS, Cluster, TrainConfig
+from gan_cli.config.keys import Cluster
+from gan_cli.config.schema import COMMANDS, TrainConfig
 from gan_cli.config.selection import latents, seeds
 from gan_cli.errors import UserError, did_you_mean
 
@@ -28,6 +29,7 @@ def validate(config: DictConfig, command: str) -> None:
         check_resume(config)
         check_threads(config["threads"])
         check_decay(OmegaConf.to_container(config)["lr_decay_after"])  # type: ignore[call-overload, index]
+        check_schedule(OmegaConf.to_container(config)["schedule"])  # type: ignore[call-overload, index, arg-type]
         for f in dataclasses.fields(TrainConfig):
             value = config[f.name]
             if "${" in str(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value):
@@ -58,6 +60,24 @@ def check_decay(decay: Any) -> None:
         return
     shown = str(decay).replace(" ", "")
     raise UserError(f"lr_decay_after={shown} should be a number of images above 0, or two, [start,end], or null")
+
+
+def check_schedule(schedule: dict[str, Any]) -> None:
+    """UserError unless each value of ``schedule`` is null or two numbers in its range, and has a length to move on."""
+    for name, pair in schedule.items():
+        if name == "images" or pair is None:
+            continue
+        most = 1.0 if name in ("beta2", "augment_p") else math.inf
+        sound = isinstance(pair, list) and len(pair) == 2
+        if not (sound and all(type(n) in (int, float) and 0 <= n <= most and math.isfinite(n) for n in pair)):
+            raise UserError(
+                f"schedule.{name}={str(pair).replace(' ', '')} should be two numbers from 0 up, [first,last]"
+                + (", up to 1" if most == 1 else "")
+            )
+        if name == "beta2" and max(pair) == 1:
+            raise UserError("schedule.beta2 should stay below 1")
+        if schedule["images"] is None:
+            raise UserError(f"schedule.{name} needs the length of its way: add schedule.images=N")
 
 
 def check_cluster(config: DictConfig, sweep: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_cli import typed
-from gan_cli.diagnostics.findings import Seen
+from gan_cli.diagnostics.seen import Seen
 
 PLACE = ("run_dir", "resume", "trust", "init")
 HIGH_RATE = 0.01  # of Adam; the highest of a shipped recipe is 0.006

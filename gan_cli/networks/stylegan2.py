@@ -4,9 +4,8 @@ There are ``width`` maps at full size. Each halving doubles their number, up to 
 64x64 and below. Every weight starts from N(0, 1) and is divided by sqrt(fan-in) at each use (equalised learning rate,
 Karras et al. 2018, arXiv 1710.10196, section 4.1), so that one learning rate suits all layers.
 
-There is no path length regularisation, which makes the mapping from w smooth, but needs second derivatives through the
-generator; StyleGAN2-ADA (Karras et al. 2020, arXiv 2006.06676) also omits it for CIFAR-10. The paper's generator blurs
-after a transposed convolution; here each layer convolves the upsampled maps.
+Path length regularisation, which makes the mapping from w smooth, is the game's: :mod:`gan_cli.training.path_length`.
+The paper's generator blurs after a transposed convolution; here each layer convolves the upsampled maps.
 
 With ``classes`` > 0 both networks take ``labels`` (int64, ``[N]``) as a second argument. The mapping network gets the
 label's embedding beside z. The discriminator's logit is the scaled product of image features and label embedding.
@@ -245,10 +244,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         with at_once(self):
-            w = self.mapped(z, labels)
-            if not (self.training and self.mixing):
-                return self._synthesise(w)
-            return self._synthesise(w, self.mapped(torch.randn_like(z), labels), self._begins(w))
+            return self._draw(self._styles(*self._latents(z, labels))[0])
 
     def mapped(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """w of the latents ``z``, ``[N, z_dim]``, moved as :meth:`truncate` says."""
@@ -262,7 +258,25 @@ class Generator(nn.Module):
     def synthesise(self, w: Tensor, second: Tensor | None = None, begins: Tensor | None = None) -> Tensor:
         """The images of ``w`` ``[N, z_dim]``. Image i has the styles of ``second[i]`` from layer ``begins[i]`` on."""
         with at_once(self):
-            return self._synthesise(w, second, begins)
+            return self._draw(self._styles(w, second, begins)[0])
+
+    def path_lengths(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``|J_w^T y|`` at the w of each latent, ``[N]``: Karras et al. 2020, section 3.2. It can be differentiated.
+
+        ``J_w`` is the Jacobian of the image with respect to w, and ``y`` an image of noise N(0, 1 / (H W)). As in the
+        authors' code each layer has its own w, and the length is the root of the mean square over the layers.
+        """
+        with at_once(self):
+            of, places = self._styles(*self._latents(z, labels))
+            images = self._draw(of)
+            y = torch.randn_like(images) / math.sqrt(images[0, 0].numel())
+            slopes = torch.autograd.grad((images * y).sum(), of, create_graph=True)
+            of_layers: dict[int, Tensor] = {}  # the gradient in the w of each layer
+            for slope, place, convolution in zip(slopes, places, self._modulated(), strict=True):
+                of_layers[place] = of_layers.get(place, 0) + slope @ convolution.style.effective("weight")
+        gradients = torch.stack([*of_layers.values()])
+        wide = gradients.to(torch.promote_types(gradients.dtype, torch.float32))
+        return wide.square().sum(dim=2).mean(dim=0).sqrt()
 
     @torch.no_grad()
     def truncate(self, psi: float, z: Tensor, labels: Tensor | None = None) -> None:
@@ -301,17 +315,29 @@ class Generator(nn.Module):
         begins = 1 + (torch.rand(len(w), device=w.device) * last).long()  # uniform on 1 to the last layer
         return begins.where(torch.rand(len(w), device=w.device) < self.mixing, last + 1)
 
-    def _synthesise(self, w: Tensor, second: Tensor | None = None, begins: Tensor | None = None) -> Tensor:
-        stages, layers = self._in_order(), self._layers()
-        modulated = self._modulated()
-        of = styles(modulated, w)
+    def _latents(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What :meth:`_styles` takes for the latents ``z``, with style mixing in training mode."""
+        w = self.mapped(z, labels)
+        if not (self.training and self.mixing):
+            return w, None, None
+        return w, self.mapped(torch.randn_like(z), labels), self._begins(w)
+
+    def _styles(
+        self, w: Tensor, second: Tensor | None = None, begins: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], list[int]]:
+        """The styles of all modulated convolutions, and the number of the layer of each."""
+        modulated, ends = self._modulated(), accumulate(len(stage.layers) for stage in self._in_order())
+        of, places = styles(modulated, w), [*range(len(self._layers())), *ends]
         if second is not None and begins is not None:
-            ends = accumulate(len(stage.layers) for stage in stages)
-            of = _mixed(of, styles(modulated, second), [*range(len(layers)), *ends], begins)
-        given = zip(
-            of, factors(modulated[: len(layers)], of[: len(layers)]), self._noises(layers, w.shape[0]), strict=False
-        )
-        x, image = stages[0](self.constant.expand(w.shape[0], -1, -1, -1), given, of[len(layers)])
+            of = _mixed(of, styles(modulated, second), places, begins)
+        return of, places
+
+    def _draw(self, of: Sequence[Tensor]) -> Tensor:
+        """The images of the styles ``of``."""
+        stages, layers = self._in_order(), self._layers()
+        n, factor = of[0].shape[0], factors([layer.conv for layer in layers], of[: len(layers)])
+        given = zip(of, factor, self._noises(layers, n), strict=False)
+        x, image = stages[0](self.constant.expand(n, -1, -1, -1), given, of[len(layers)])
         for stage, style in zip(stages[1:], of[len(layers) + 1 :], strict=True):
             x, more = stage(upsample(x), given, style)
             image = upsample(image) + more

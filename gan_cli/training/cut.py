@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from gan_cli.training.batches import Batch
 from gan_cli.training.device import Compute
-from gan_cli.training.games import Average, Loss, full
+from gan_cli.training.games import Average, Loss
+from gan_cli.training.logits import full
 from gan_cli.training.terms import Term, Terms
 from gan_cli.training.translation import Translation
 

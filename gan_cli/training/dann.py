@@ -16,7 +16,8 @@ from torch.nn.functional import cross_entropy
 from gan_cli.training import ema
 from gan_cli.training.batches import Batch
 from gan_cli.training.device import Compute
-from gan_cli.training.games import Average, Game, Loss, full
+from gan_cli.training.games import Average, Game, Loss
+from gan_cli.training.logits import full
 from gan_cli.training.terms import Term, Terms
 
 

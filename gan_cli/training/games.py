@@ -6,14 +6,13 @@ shows an example.
 """
 
 import copy
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from gan_cli import processes
 from gan_cli.augment import ADA, Augment
@@ -21,6 +20,7 @@ from gan_cli.noise import Noise, sample_noise
 from gan_cli.training import ema
 from gan_cli.training.batches import Batch
 from gan_cli.training.device import Compute
+from gan_cli.training.logits import accuracies, full, outputs
 from gan_cli.training.terms import Term, Terms
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -65,6 +65,9 @@ class Game(nn.Module):
         "generator": ("generator",),
     }
 
+    # The values of a schedule that the game follows: see Schedule.
+    follows: ClassVar[frozenset[str]] = frozenset()
+
     def networks(self, side: str) -> dict[str, nn.Module]:
         """The networks of ``side``, by name."""
         return {name: self.get_submodule(name) for name in self.sides[side]}
@@ -97,6 +100,9 @@ class Game(nn.Module):
         """What a step leaves for :meth:`signals`. A replayed step puts its tensors into these mappings again."""
         return ()
 
+    def follow(self, values: Mapping[str, float]) -> None:
+        """Take the ``values`` of the run's schedule, by name. Called before each step."""
+
     def average(self, step: int, batch_size: int) -> None:
         """Update the averages. Called after both sides' updates of each step; ``step`` counts from 1."""
 
@@ -114,6 +120,8 @@ class Adversarial(Game):
     ``ema``, the averaged generator. Networks run in the precision of ``compute``. In an update with a penalty D runs in
     the precision of the ``penalty``, and is not compiled, because a compiled D can't be differentiated twice.
     """
+
+    follows = frozenset({"penalty", "half_life", "augment_p"})
 
     def __init__(
         self,
@@ -133,6 +141,7 @@ class Adversarial(Game):
         function = penalty.function
         self.penalty = function.to(compute.device, compute.dtype) if isinstance(function, nn.Module) else function
         self._loss, self._noise, self._interval, self._average = loss, noise, penalty.interval, average
+        self._scheduled: Mapping[str, float] = {}
         self._compute = compute
         self._penalised = compute if penalty.precision == "auto" else replace(compute, bf16=penalty.precision == "bf16")
         # The tuple hides the compiled networks from the module's children, whose weights they share.
@@ -167,7 +176,7 @@ class Adversarial(Game):
             return list(full(network(together, *given)).unflatten(0, (sets, n) if dim == 0 else (n, sets)).unbind(dim))
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        due = self.kind(batch)
+        due = self.penalty_due(batch)
         real, fake = (images.detach().requires_grad_(due) for images in (batch.real, fake))
         real_logits, fake_logits = self.judge(batch, real, fake, penalised=due)
         terms = {"loss_d": Term(self._loss(real_logits, fake_logits)[0])}
@@ -175,8 +184,9 @@ class Adversarial(Game):
         terms |= outputs(real_logits.detach(), fake_logits.detach())
         if self.penalty and due:
             critic = partial(self._critic, batch, {real: real_logits, fake: fake_logits})
-            terms["penalty"] = Term(self.penalty(critic, real, fake), weight=self._interval)
-        if self.augment and batch.last:
+            weight = self._interval * self._scheduled.get("penalty", 1)
+            terms["penalty"] = Term(self.penalty(critic, real, fake), weight)
+        if self.augment and batch.last and "augment_p" not in self._scheduled:
             self.augment.observe(processes.whole(torch.cat([*self._real_logits.values()])))
         return terms
 
@@ -184,8 +194,14 @@ class Adversarial(Game):
         (fake_logits,) = self.judge(batch, fake)
         return {"loss_g": Term(self._loss(self._real_logits[batch.part], fake_logits)[1])}
 
+    def follow(self, values: Mapping[str, float]) -> None:
+        self._scheduled = values
+        if "augment_p" in values and isinstance(self.augment, ADA):
+            self.augment.p.fill_(values["augment_p"])
+
     def average(self, step: int, batch_size: int) -> None:
-        decay = ema.decay(step * batch_size, batch_size, self._average.half_life, self._average.ramp)
+        half_life = self._average.half_life * self._scheduled.get("half_life", 1)
+        decay = ema.decay(step * batch_size, batch_size, half_life, self._average.ramp)
         ema.update(self._averaged, self._latest, decay)
 
     def signals(self) -> Mapping[str, Tensor]:
@@ -195,8 +211,11 @@ class Adversarial(Game):
     def latest(self) -> Sequence[dict[Any, Tensor]]:
         return self._real_logits, self._fake_logits
 
-    def kind(self, batch: Batch) -> bool:
-        """Whether the update has a penalty."""
+    def kind(self, batch: Batch) -> Hashable:
+        return self.penalty_due(batch)
+
+    def penalty_due(self, batch: Batch) -> bool:
+        """Whether the update of D on ``batch`` has a penalty."""
         return self.penalty is not None and batch.number % self._interval == 0
 
     def _critic(self, batch: Batch, judged: Mapping[Tensor, Tensor], images: Tensor) -> Tensor:
@@ -205,33 +224,3 @@ class Adversarial(Game):
 
     def _seen(self, images: Tensor) -> Tensor:
         return self.augment(images) if self.augment else images
-
-
-def full(values: Tensor) -> Tensor:
-    """``values`` in float32, or in float64 where networks of float64 made them."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
-    """D(x), D(G(z)) and V(D, G) of equation 1, for the record. Their logits precede D's update and have no gradient.
-
-    ``value`` is V(D, G) = E log D(x) + E log(1 - D(G(z))). It is at most 0. At equilibrium D = 1/2, and ``value`` is
-    -log 4 = -1.386.
-    """
-    values = logsigmoid(real_logits) + logsigmoid(-fake_logits)
-    recorded = {"d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid(), "value": values}
-    return {name: Term(values, weight=None) for name, values in recorded.items()}
-
-
-def accuracies(real_logits: Iterable[Tensor], fake_logits: Iterable[Tensor]) -> dict[str, Tensor]:
-    """The shares of real and of fake images on the right side of D's decision, where its logit is 0.
-
-    ``2 * d_accuracy_real - 1`` is r_t = E[sign D(x)] of Karras et al. 2020 (arXiv 2006.06676).
-    """
-    real, fake = (torch.cat([part.flatten() for part in parts]) for parts in (real_logits, fake_logits))
-    return {"d_accuracy_real": _share(real > 0), "d_accuracy_fake": _share(fake < 0)}
-
-
-def _share(right: Tensor) -> Tensor:
-    """The share of true values, float64 on the CPU: not every device has float64."""
-    return right.sum().cpu().double() / right.numel()

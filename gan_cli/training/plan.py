@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+from gan_cli.training.schedule import Schedule
 
 Decay = float | Sequence[float] | None  # images: one number, or (start, end)
 
@@ -19,11 +21,12 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The length and the intervals of a run. Only ``lr_decay_after`` changes a result."""
+    """The length and the intervals of a run. Only ``lr_decay_after`` and ``schedule`` change a result."""
 
     steps: int  # generator updates in total
     max_seconds: float | None = None  # seconds of training after which the run ends
     lr_decay_after: Decay = None  # images after which the learning rates fall; see lr_factor
+    schedule: Schedule = field(default_factory=Schedule)  # values that move along a cosine
     log_every: int = 100  # steps between ticks
     sample_every: int = 500  # steps between sample grids
     checkpoint_every: int = 1000  # steps between checkpoints

@@ -100,7 +100,7 @@ class Run:
         self._files.begin()
         state.stopwatch.start()
         while state.step < plan.steps:
-            self._set_learning_rates()
+            self._follow_schedules()
             yield state.step + 1
             state.step += 1
             self._watch.end_step(state.step)
@@ -111,9 +111,11 @@ class Run:
             except TrainingDiverged as diverged:
                 self._go_back(diverged)
 
-    def _set_learning_rates(self) -> None:
-        images = self.state.step * self.state.batches.batch_size
-        factor = lr_factor(images, self.plan.lr_decay_after)
+    def _follow_schedules(self) -> None:
+        """Set what depends on the images so far: learning rates, betas, and what the game has of the schedule."""
+        images, schedule = self.state.step * self.state.batches.batch_size, self.plan.schedule
+        moving = schedule.moving()
+        factor = lr_factor(images, self.plan.lr_decay_after) * (schedule.at("lr", images) if "lr" in moving else 1)
         for optimizer in self.state.optimizers.values():
             for group in optimizer.param_groups:
                 rate = group["initial_lr"] * self.state.lr_scale * factor
@@ -121,6 +123,9 @@ class Run:
                     group["lr"].fill_(rate)
                 else:
                     group["lr"] = rate
+                if "beta2" in moving:
+                    group["betas"] = (group["betas"][0], schedule.at("beta2", images))
+        self.state.game.follow({name: schedule.at(name, images) for name in moving})
 
     def _settle(self) -> bool:
         """Do the tasks due after this step. Return whether it was the last step."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from gan_cli.training import ema
 from gan_cli.training.batches import Batch
 from gan_cli.training.device import Compute
-from gan_cli.training.games import Average, Game, Loss, accuracies, full, outputs
+from gan_cli.training.games import Average, Game, Loss
+from gan_cli.training.logits import accuracies, full, outputs
 from gan_cli.training.pool import Pool
 from gan_cli.training.terms import Term, Terms
 
