@@ -115,7 +115,7 @@ def test_a_penalty_is_a_function_or_a_module_or_a_bound_on_the_weights():
 )
 def test_an_option_that_makes_no_sense_is_found_before_training(overrides, group, message):
     with pytest.raises(UserError, match=re.escape(message)):
-        getattr(build, group)(_compose(*overrides)[group])
+        getattr(parts, group)(_compose(*overrides)[group])
 
 
 def _warnings(*overrides, discriminator=None):
