@@ -1,6 +1,7 @@
 """Latents as data: written, drawn again, refused; the figures of the latent space."""
 
 import io
+import logging
 import math
 import tracemalloc
 import zipfile
@@ -364,9 +365,13 @@ def test_a_walk_passes_through_its_latents(draw, tmp_path, run):
         draw(run, figure="walk", latents=str(tmp_path / "one.npz"))
 
 
-def test_a_figure_of_few_latents_shows_what_there_is(draw, tmp_path, shown):
+def test_a_figure_of_few_latents_shows_what_there_is(draw, tmp_path, shown, caplog):
     np.savez(tmp_path / "one.npz", z=np.zeros((1, 6), np.float32))
-    draw("styled", figure="directions", n=1000, latents=str(tmp_path / "one.npz"))
+    with caplog.at_level(logging.WARNING):
+        draw("styled", figure="directions", n=1000, latents=str(tmp_path / "one.npz"))
+        assert not caplog.messages
+        draw("styled", "x.npz", n=7, latents=str(tmp_path / "one.npz"))
+        assert caplog.messages == ["n=7 is not used: the number of latents in the file is 1"]
     assert len(shown[0][0]) == 1
     with pytest.raises(UserError, match="figure=mixing takes 2 latents here, and 1 are given"):
         draw("styled", figure="mixing", latents=str(tmp_path / "one.npz"))

@@ -29,6 +29,10 @@ FIGURES = {
     "sample.png": "Samples, as gan-sample drew them",
     "neighbours.png": "Samples beside their nearest training images",
     "interpolation.png": "Paths between latents",
+    "directions.png": "Directions in the latents",
+    "truncation.png": "The same latents, truncated",
+    "mixing.png": "Styles of two latents, mixed",
+    "projected/projected.png": "Real images beside those of their latents",
     "pairs.png": "Source, output and target",
 }
 
