@@ -49,9 +49,13 @@ ALLOWED = {
     "typed": set(),
     "diagnostics": {"metrics", "typed"},
     "reports": {"diagnostics", "files", "metrics", "rundir", "typed", "untrusted", "__init__"},
+    "exports": {
+        "directions", "errors", "latents", "noise", "reports", "sampling", "translating",
+        "__init__",  # for the version
+    },
     "commands": {
-        "config", "data", "diagnostics", "errors", "files", "latents", "metrics", "noise", "pictures", "processes",
-        "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
+        "config", "data", "diagnostics", "errors", "exports", "files", "latents", "metrics", "noise", "pictures",
+        "processes", "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
     "api": {
