@@ -14,7 +14,7 @@ from gan_cli.config.targets import check_types, target_of
 from gan_cli.errors import UserError
 
 COUNTS = {
-    ".": 8,
+    ".": 9,
     "augment": 6,
     "cluster": 3,
     "dataset": 13,
