@@ -233,6 +233,7 @@ translate = _entry("translate", "translate")
 eval_ = _entry("eval", "evaluate")
 project = _entry("project", "project")
 report = _entry("report", "report")
+export = _entry("export", "export")
 
 
 def doctor() -> None:

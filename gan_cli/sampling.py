@@ -11,6 +11,7 @@ from gan_cli.noise import Noise, sample_noise
 # Every forward pass of sampling has exactly this many latents; the last pass is padded. Batches of different sizes may
 # round differently, and then the same seed would not give the same bytes.
 TILE = 32
+CENTRE = 10_000  # latents whose mean w is the centre of truncation
 LARGE = 2**21  # most pixels in a forward pass of several images: the memory of a network's layers grows with them
 
 
@@ -37,6 +38,12 @@ def latents(noise: Noise, n: int, seed: int) -> Tensor:
 def latents_of(noise: Noise, seeds: Sequence[int]) -> Tensor:
     """The first latent of each of the ``seeds``, ``[len(seeds), z_dim]`` on the CPU."""
     return torch.cat([latents(noise, 1, seed) for seed in seeds])
+
+
+def of_centre(noise: Noise, classes: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor | None]:
+    """The :data:`CENTRE` latents, with all of the ``classes`` in turn as labels, whose mean w truncation goes by."""
+    z = latents(noise, CENTRE, seed=0).to(device)
+    return z, torch.arange(len(z), device=device) % classes if classes else None
 
 
 def class_rows(classes: Sequence[int], n: int) -> Tensor:
@@ -97,6 +104,22 @@ def generate(
             yield torch.cat(images)
     finally:
         generator.train(was_training)
+
+
+@torch.inference_mode()
+def judge(discriminator: nn.Module, examples: Tensor, labels: Tensor | None = None) -> Tensor:
+    """The logits that ``discriminator`` gives ``examples``, as networks take them: float32 ``[N]`` on the CPU.
+
+    It runs in eval mode and in the type of its weights, in passes of :data:`TILE`. Its mode is restored at the end.
+    """
+    weight, was_training = next(discriminator.parameters()), discriminator.training
+    inputs = [examples.to(weight.dtype)] if labels is None else [examples.to(weight.dtype), labels]
+    discriminator.eval()
+    try:
+        passes = zip(*(values.split(TILE) for values in inputs), strict=True)
+        return torch.cat([discriminator(*(part.to(weight.device) for part in parts)).float().cpu() for parts in passes])
+    finally:
+        discriminator.train(was_training)
 
 
 def generate_points(generator: nn.Module, latents: Tensor, batch_size: int = TILE) -> Tensor:

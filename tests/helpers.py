@@ -109,6 +109,7 @@ class Payload:
 COMMANDS = {
     "gan-train": cli.train, "gan-sample": cli.sample, "gan-translate": cli.translate, "gan-eval": cli.eval_,
     "gan-project": cli.project, "gan-report": cli.report, "gan-doctor": cli.doctor,
+    "gan-export": cli.export,
 }  # fmt: skip
 # Processes that begin as copies of one that has torch imported: their start takes no time.
 _WARM = multiprocessing.get_context("forkserver")

@@ -98,7 +98,7 @@ def test_the_package_is_imported_without_torch_and_names_what_it_lacks():
     assert done.stdout == "False\n" and "has no attribute 'nothing'" in done.stderr
 
 
-VERBS = ("train", "sample", "translate", "eval", "project", "report", "doctor")
+VERBS = ("train", "sample", "translate", "eval", "project", "report", "doctor", "export")
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,13 @@ ALLOWED = {
     "typed": set(),
     "diagnostics": {"metrics", "typed"},
     "reports": {"diagnostics", "files", "metrics", "rundir", "typed", "untrusted", "__init__"},
+    "exports": {
+        "directions", "errors", "latents", "noise", "reports", "sampling", "translating",
+        "__init__",  # for the version
+    },
     "commands": {
-        "config", "data", "diagnostics", "errors", "files", "latents", "metrics", "noise", "pictures", "processes",
-        "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
+        "config", "data", "diagnostics", "errors", "exports", "files", "latents", "metrics", "noise", "pictures",
+        "processes", "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
     "api": {
@@ -68,7 +72,7 @@ HYDRA_USERS = {
 }  # fmt: skip
 WITHOUT_TORCH = {
     "__init__", "__main__", "cli", "commands.doctor", "commands.report", "config.cluster", "config.defaults",
-    "config.explain", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies",
+    "config.explain", "diagnostics.doctor", "diagnostics.findings", "diagnostics.remedies", "diagnostics.seen",
     "config.hydra_fixes", "config.keys", "config.paths", "config.resolvers", "config.schema", "config.selection",
     "config.sweep", "config.validation", "config.words", "errors", "files", "metrics.catalogue", "metrics.mean_std",
     "reports.curves", "reports.facts", "reports.page", "reports.pictures", "reports.sweep", "reports.write",

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from gan_cli.config import validation
-from gan_cli.diagnostics import doctor, findings, remedies
+from gan_cli.diagnostics import doctor, remedies, seen
 from gan_cli.diagnostics.doctor import examined, is_grave, verdict
 from gan_cli.diagnostics.findings import KINDS, STOP, Kind, autocorrelation
 
@@ -84,6 +84,20 @@ def test_other_losses_have_no_probabilities():
         assert _named(rows, {**CONFIG, "loss": {"_target_": f"gan_cli.losses.{loss}"}}) == set()
 
 
+def test_a_relativistic_d_overpowers_by_the_distance_of_its_logits():
+    """loss_g - loss_d = softplus(x) - softplus(-x) = x."""
+    config = {**CONFIG, "loss": {"_target_": "gan_cli.losses.relativistic"}}
+    assert _named(_rows({"loss_d": 0.004, "loss_g": 5.504}), config) == {"d_overpowers"}
+    assert _named(_rows({"loss_d": 0.2, "loss_g": 1.7}), config) == set()
+
+
+def test_held_out_images_decide_whether_d_memorises():
+    sure = TROUBLES["d_memorises"][0]
+    assert _named(_rows({**sure, "r_v": 0.1})) == set()  # D is as right on images that it has never seen
+    assert _named(_rows({**sure, "r_v": 0.7})) == {"d_memorises"}
+    assert _named(_rows({"r_v": 0.7, "d_accuracy_real": 0.6})) == set()  # at chance r_v is noise
+
+
 def test_a_converged_run_at_chance_is_healthy():
     """At the equilibrium of section 4 D is at chance, and the samples are like the data."""
     assert _named(_rows({"d_real": 0.5, "d_fake": 0.5, "grad_norm_g": 0.005})) == set()
@@ -97,7 +111,7 @@ def test_a_finding_begins_after_three_records_and_ends_after_three():
     assert news[0] == (300, "augmentation_leaks", 100, None)
     begun, (told, name, since, until) = news[0], news[1]
     assert (begun[1], since) == (name, 100)
-    assert told == until + 200 and 2000 < until <= 2000 + 100 * findings.WINDOW
+    assert told == until + 200 and 2000 < until <= 2000 + 100 * seen.WINDOW
     assert found.now == [] and [one.until for one in found.history] == [until]
 
 
@@ -147,6 +161,14 @@ def test_a_g_that_hardly_moves_gets_the_rate_of_d():
     config = {**CONFIG, "optimizer": {"generator": {"lr": 1e-9}, "discriminator": {"lr": 0.002}}}
     for name in ("d_overpowers", "g_stands_still"):
         assert "optimizer.generator.lr=0.002" in remedies.line(name, config, [], "x")
+
+
+def test_several_steps_of_d_become_one_and_points_get_a_small_gamma():
+    bare = {**CONFIG, "penalty": {"_target_": None}}
+    assert remedies.line("d_overpowers", {**bare, "k": 5}, ["k=5"], "x") == "gan-train k=1 run_dir=x-treated"
+    assert remedies.line("d_overpowers", bare, [], "x") == "gan-train penalty=r1 run_dir=x-treated"
+    points = {**bare, "image_shape": [2]}
+    assert remedies.line("collapse", points, [], "x") == "gan-train penalty=r1 penalty.gamma=0.01 run_dir=x-treated"
 
 
 def test_a_choice_of_a_group_replaces_the_keys_within_it():

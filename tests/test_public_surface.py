@@ -118,6 +118,7 @@ def test_the_keys_of_the_commands():
         ],
         "report": ["run", "out", "watch"],
         "doctor": ["run", "json"],
+        "export": ["ckpt", "out", "weights", "dtype", "opset", "licence", "backward", "trust"],
     }
 
 

@@ -56,9 +56,11 @@ def test_the_page_of_a_run_has_its_pictures_scores_curves_and_commands(call, tmp
     assert call("gan-train", *FAST, "steps=4", "seed=3", "run_dir=my run").returncode == 0
     done = call("gan-report", "run=my run")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == (
-        "the page is my run/report.html, its numbers are in my run/report.json"
-    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "step 4, status complete; verdict: healthy so far; it is early to say",
+        "the page is my run/report.html, its numbers are in my run/report.json",
+    ]
+    assert not (tmp_path / "my run/results.csv").exists()  # that is a sweep's
     shown, twin = _Page(tmp_path / "my run/report.html"), json.loads((tmp_path / "my run/report.json").read_text())
     assert [frame["step"] for frame in shown.data["frames"]] == [0, 2, 4]
     losses = next(chart for chart in shown.data["charts"] if chart["title"] == "Losses")
@@ -223,12 +225,13 @@ def test_a_run_that_goes_on_is_watched_until_it_ends(call, tmp_path, monkeypatch
 
     def page_of(folder, out, default, refresh):
         pages.append(write_run(folder, out, default))
-        return {"status": next(states)}
+        return {"status": next(states), "step": 10, "verdict": "healthy"}
 
     write_run = write.report_run
     monkeypatch.setattr(report, "WAIT", 0.001)
     monkeypatch.setattr(write, "report_run", lambda *arguments, refresh=None: page_of(*arguments, refresh))
-    assert call("gan-report", "run=run", "watch=true").returncode == 0
+    done = call("gan-report", "run=run", "watch=true")
+    assert done.returncode == 0 and "step 10, status complete; verdict: healthy\n" in done.stdout
     assert len(pages) == 3
     refused = call("gan-report", "run=.", "watch=true")
     assert refused.returncode == 2 and "watch=true follows one run, and . is none" in refused.stderr

@@ -13,6 +13,7 @@ from gan_cli.reports import sweep, write
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: gan-cli[dev-browser]")
 pytestmark = pytest.mark.slow
 WIDTHS = (390, 1440)
+OWN = ("file:", "data:", "blob:")  # addresses that lead nowhere
 HOSTILE = "</script><img src=x onerror=\"document.title='pwned'\">"
 CUT = """[...document.querySelectorAll('h1,h2,h3,p,figcaption,label,button')]
   .filter(e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline').map(e => e.textContent)"""
@@ -68,7 +69,10 @@ def opened(browser):
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: None if request.url[:5] in ("file:", "data:") else wrong.append(request.url))
+        page.on(
+            "request",
+            lambda request: None if request.url[:5] in ("file:", "data:", "blob:") else wrong.append(request.url),
+        )
         page.goto(path.as_uri())
         page.wait_for_selector("html[data-ready]", timeout=10_000)
         return page

@@ -6,11 +6,16 @@ import pytest
 import torch
 from helpers import ADAM, train_tiny
 
-from gan_cli.metrics.signals import checkerboard, diversity, saturation
+from gan_cli.config.display import memory
+from gan_cli.data import Dataset, resized
+from gan_cli.losses import nonsaturating
+from gan_cli.metrics.signals import checkerboard, diversity, memorisation, saturation
+from gan_cli.networks import dcgan, mlp
 from gan_cli.rundir import checkpoint
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training import run as training_run
 from gan_cli.training import signals
+from gan_cli.training.games import Adversarial
 from gan_cli.training.logits import accuracies
 
 
@@ -51,6 +56,24 @@ def test_the_checkerboard_is_the_energy_of_a_dft_at_the_nyquist_frequencies(patt
 def test_the_accuracies_are_shares_of_both_kinds():
     found = accuracies([torch.tensor([1.0, -1.0]), torch.tensor([2.0, 3.0])], [torch.tensor([-1.0, 4.0, 5.0, 6.0])])
     assert {name: float(value) for name, value in found.items()} == {"d_accuracy_real": 0.75, "d_accuracy_fake": 0.25}
+
+
+def test_memory_is_none_if_held_out_images_are_real_to_d_and_complete_if_they_are_fake():
+    train, fake = torch.tensor([3.0, 5.0]), torch.tensor([-2.0, 0.0])
+    assert memorisation(train, train, fake) == 0 and memorisation(train, fake, fake) == 1
+    assert memorisation(train, torch.tensor([1.5]), fake) == pytest.approx(0.5)
+    assert math.isnan(memorisation(fake, train, train))
+
+
+def test_looking_for_the_memory_of_d_leaves_no_trace(tiny):
+    """D has batch normalisation, whose averages a pass in training mode would move."""
+    generator, discriminator = mlp.Generator((1, 32, 32), 4, widths=(8,)), dcgan.Discriminator((1, 32, 32), width=4)
+    played, data = Adversarial(generator, discriminator, nonsaturating), Dataset(resized(tiny.images, 32), None)
+    before, state = {name: value.clone() for name, value in played.state_dict().items()}, torch.get_rng_state()
+    found = memory(data, data, played, 0, False)(torch.zeros(4, 1, 32, 32, dtype=torch.uint8))
+    assert found == 0 or math.isnan(found)  # NaN: this D takes the data for less real than black images
+    assert played.discriminator.training and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in played.state_dict().items())
 
 
 def test_the_norm_is_that_of_all_gradients_of_a_side():

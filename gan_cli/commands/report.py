@@ -32,12 +32,9 @@ def run(config: Mapping[str, Any]) -> str:
     out = Path(os.path.expanduser(config["out"])) if config["out"] else folder / write.REPORT
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"out={config['out']} should be a page: out=FILE.html")
-    if config["watch"]:
-        _watch(folder, out, default)
-    elif is_run(folder):
-        write.report_run(folder, out, default)
-    if is_run(folder):
-        text = table_of(folder).text if status.read(folder) else ""
+    if config["watch"] or is_run(folder):
+        found = _watch(folder, out, default) if config["watch"] else write.report_run(folder, out, default)
+        text = f"step {found['step']:,}, status {found['status']}; verdict: {found['verdict']}"
     else:
         runs, sweep = _runs(folder), (folder / PLAN).is_file()
         for one in runs if sweep else ():
@@ -45,11 +42,14 @@ def run(config: Mapping[str, Any]) -> str:
                 write.report_run(one.folder, one.folder / write.REPORT, default)
         write.report_runs(folder, runs, collect(runs) if sweep else None, out)
         text = table_of(folder).text
-    return "\n".join([*([text] if text else []), f"the page is {out}, its numbers are in {out.with_suffix('.json')}"])
+    return "\n".join([text, f"the page is {out}, its numbers are in {out.with_suffix('.json')}"])
 
 
-def _watch(folder: Path, out: Path, default: Mapping[str, Any]) -> None:
-    """Write the page of a run again and again, until the run ends. The first page may come before the first record."""
+def _watch(folder: Path, out: Path, default: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Write the page of a run again and again, until the run ends. The first page may come before the first record.
+
+    Return the facts of the last page.
+    """
     from gan_cli.reports import write
 
     if not is_run(folder):
@@ -57,8 +57,9 @@ def _watch(folder: Path, out: Path, default: Mapping[str, Any]) -> None:
     print(f"the page is {out}; Ctrl-C ends the watch, and not the run", flush=True)
     while True:
         begun = time.monotonic()
-        if write.report_run(folder, out, default, refresh=WAIT)["status"] != RUNNING:
-            return
+        found = write.report_run(folder, out, default, refresh=WAIT)
+        if found["status"] != RUNNING:
+            return found
         time.sleep(max(WAIT, 10 * (time.monotonic() - begun)))
 
 

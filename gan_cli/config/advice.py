@@ -34,6 +34,8 @@ def unsound(config: Mapping[str, Any], discriminator: nn.Module) -> list[str]:
             f"weight clipping is unstable under a momentum of {momentum} (Arjovsky et al. 2017, section 4): "
             "type optimizer=rmsprop"
         )
+    if config.get("own_metrics") and config.get("eval_every") is None:
+        lines.append("own_metrics are measured at evaluations, and this run has none: add eval_every=500")
     return lines
 
 

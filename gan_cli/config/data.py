@@ -30,6 +30,15 @@ def validation(node: Mapping[str, Any]) -> Dataset | None:
     return _images(node, "validation") if node.get("limit") is not None or "holdout" in _parameters(node) else None
 
 
+def left_out(node: Mapping[str, Any], data: Dataset | Points | Domains) -> Dataset | None:
+    """The images that ``limit`` or ``holdout`` leaves out of ``data``; None without one of these keys."""
+    if not isinstance(data, Dataset):
+        return None
+    if node.get("limit") is not None:
+        return validation(node)
+    return held_out(node) if node.get("holdout") is not None else None
+
+
 def held_out_domains(node: Mapping[str, Any]) -> Domains | None:
     """The test split of images of two domains; None if there is none."""
     try:

@@ -17,12 +17,12 @@ from gan_cli.errors import UserError
 from gan_cli.metrics import adaptation, quality
 from gan_cli.metrics import translation as measures
 from gan_cli.metrics.own import OwnMetric, own_numbers
-from gan_cli.metrics.signals import checkerboard, diversity, saturation
+from gan_cli.metrics.signals import checkerboard, diversity, memorisation, saturation
 from gan_cli.noise import Noise
 from gan_cli.pictures.classes import rows_of_classes
 from gan_cli.pictures.samples import drawing
 from gan_cli.pictures.translations import translations
-from gan_cli.sampling import class_rows, generate, labels_like, latents, to_uint8
+from gan_cli.sampling import class_rows, generate, judge, labels_like, latents, to_uint8
 from gan_cli.training.games import Game
 from gan_cli.training.translation import CycleGAN
 from gan_cli.translating import mode_for
@@ -111,17 +111,23 @@ def scores(
 
 
 def observed(
-    data: Dataset | Points | Domains, played: Game, noise: Noise | None, seed: int, conditional: bool = False
+    data: Dataset | Points | Domains,
+    played: Game,
+    noise: Noise | None,
+    seed: int,
+    conditional: bool = False,
+    held: Dataset | None = None,
 ) -> Callable[[], Mapping[str, float]] | None:
     """A function that makes the signals of :data:`OBSERVED` samples, beside as many examples of the data.
 
-    It uses the same latents, labels and examples each time. None for a game that translates: its output follows its
-    input, and has no diversity of its own.
+    It uses the same latents, labels and examples each time. With ``held``, images that training leaves out, it measures
+    how far D memorises. None for a game that translates: its output follows its input, and has no diversity of its own.
     """
     if noise is None or isinstance(data, Domains) or len(data) < 2:
         return None
-    draw = sampler(data, noise, OBSERVED, seed, conditional)
-    real = data.examples[torch.linspace(0, len(data) - 1, min(OBSERVED, len(data))).long()]
+    draw, shown = sampler(data, noise, OBSERVED, seed, conditional), spread(data, OBSERVED)
+    real = data.examples[shown]
+    remembered = memory(data, held, played, seed, conditional) if isinstance(data, Dataset) and held else None
 
     def observe() -> dict[str, float]:
         samples = draw(played.sampled())
@@ -131,9 +137,31 @@ def observed(
                 "sample_saturation": saturation(samples, real),
                 "sample_checkerboard": checkerboard(samples, real),
             }
+        if remembered:
+            found["r_v"] = remembered(samples)
         return found
 
     return observe
+
+
+def spread(data: Dataset | Points, most: int) -> Tensor:
+    """The places of at most ``most`` examples, evenly spread over ``data``."""
+    return torch.linspace(0, len(data) - 1, min(most, len(data))).long()
+
+
+def memory(data: Dataset, held: Dataset, played: Game, seed: int, conditional: bool) -> Callable[[Tensor], float]:
+    """A function: the samples of :func:`observed` -> r_v, by examples of ``data`` and of ``held``."""
+    discriminator = next(iter(played.networks("discriminator").values()))
+
+    def examples(some: Dataset) -> tuple[Tensor, Tensor | None]:
+        places = spread(some, OBSERVED)
+        return some.images[places], some.labels[places] if conditional and some.labels is not None else None
+
+    kinds = [examples(data), examples(held)]
+    asked = labels_like(data.labels, OBSERVED, seed) if conditional and data.labels is not None else None
+    return lambda samples: memorisation(
+        *(judge(discriminator, data.network_input(images), labels) for images, labels in [*kinds, (samples, asked)])
+    )
 
 
 def check_no_own(config: Mapping[str, Any]) -> None:

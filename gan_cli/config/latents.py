@@ -23,7 +23,6 @@ from gan_cli.untrusted.npz import read_arrays
 
 log = logging.getLogger(__name__)
 
-CENTRE = 10_000  # latents whose mean w is the centre of truncation
 FARTHEST = 1000.0  # no number of a latent is further from 0
 
 
@@ -143,10 +142,9 @@ def truncate(generator: nn.Module, source: Source, psi: float) -> None:
         )
         log.warning("truncation=%g: this generator has no w; its prior is %s, to a deviation of %g", psi, where, psi)
         return
-    noise, classes = source.saved.noise, len(source.saved.class_names)
     device = next(generator.parameters()).device
-    z = sampling.latents(noise, CENTRE, seed=0).to(device)
-    generator.truncate(psi, z, torch.arange(len(z), device=device) % classes if classes else None)  # type: ignore[operator]
+    given = sampling.of_centre(source.saved.noise, len(source.saved.class_names), device)
+    generator.truncate(psi, *given)  # type: ignore[operator]
 
 
 def _checked(arrays: Mapping[str, np.ndarray], saved: SavedRun) -> Latents:

@@ -190,9 +190,23 @@ class DoctorConfig:
     json: bool = key(False, "print the findings as JSON")
 
 
+@dataclass
+class ExportConfig:
+    """``gan-export``."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
+    out: str = field(default=MISSING, metadata={"help": "FILE.onnx, FILE.pt2, FILE.html: a page; or a folder's name"})
+    weights: str = key("ema", "ema, the averaged generator, or raw", choices=("ema", "raw"))
+    dtype: str | None = key(None, "fp32 or fp16; null: fp16 in a page, else fp32", choices=("fp32", "fp16"))
+    opset: int | None = key(None, "of .onnx: its version of the operators; null: that of torch", at_least=18)
+    licence: str | None = key(None, "of a folder: what its card says, as the Hub calls it: mit; null: unknown")
+    backward: bool = key(False, "of CycleGAN: the generator from targets to sources")
+    trust: list[str] = key(list, "packages besides gan_cli that the checkpoint's configuration may name")
+
+
 COMMANDS: dict[str, type] = {
     "train": TrainConfig, "sample": SampleConfig, "translate": TranslateConfig, "eval": EvalConfig,
-    "project": ProjectConfig, "report": ReportConfig, "doctor": DoctorConfig,
+    "project": ProjectConfig, "report": ReportConfig, "doctor": DoctorConfig, "export": ExportConfig,
 }  # fmt: skip
 
 

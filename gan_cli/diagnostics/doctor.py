@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gan_cli.diagnostics.findings import KINDS, NOTE, SEVERITIES, STOP, Row, Seen
+from gan_cli.diagnostics.findings import KINDS, NOTE, SEVERITIES, STOP
+from gan_cli.diagnostics.seen import Row, Seen
 
 BEGINS_AFTER, ENDS_AFTER = 3, 3  # records in a row with a finding, or without it
 

@@ -5,88 +5,19 @@ The signals and most thresholds are published. docs/doctor.md names the sources,
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from gan_cli.metrics.catalogue import FIRST_SCORES
+from gan_cli.diagnostics.seen import LOOKS, Seen
 
 STOP, WARNING, NOTE = SEVERITIES = ("stop", "warning", "note")
-WINDOW = 8  # records that a check looks at
-LOOKS = 3  # of the samples, which are looked at less often
+CERTAIN = 4.0  # between the mean logits of real and fake images: a sigmoid of 0.98
 
-Row = Mapping[str, float]
-Check = Callable[["Seen"], str | None]
-
-
-@dataclass
-class Seen:
-    """The latest records of a run, what is known of it, and its scores so far: (step, value) of the first score."""
-
-    config: Mapping[str, Any]
-    rows: list[Row] = field(default_factory=list)
-    looks: list[Row] = field(default_factory=list)  # the latest records with signals of the samples
-    scores: list[tuple[int, float]] = field(default_factory=list)
-
-    def add(self, row: Row) -> None:
-        """Take in the next record, and forget those before the window."""
-        self.rows = [*self.rows, row][-WINDOW:]
-        if "sample_std" in row:
-            self.looks = [*self.looks, row][-LOOKS:]
-        if (score := next((row[name] for name in FIRST_SCORES if name in row), None)) is not None:
-            self.scores.append((int(row["step"]), score))
-
-    def mean(self, name: str) -> float | None:
-        """The mean of ``name`` over the latest records; None if fewer than half of them have it."""
-        values = [row[name] for row in self.rows if name in row]
-        return sum(values) / len(values) if 2 * len(values) >= len(self.rows) > 0 else None
-
-    def means(self, *names: str) -> list[float] | None:
-        """The means of several numbers; None if one of them is missing."""
-        found = [self.mean(name) for name in names]
-        return None if None in found else found  # type: ignore[return-value]
-
-    def option(self, path: str, default: Any = None) -> Any:
-        """The entry of the configuration at ``path``: ``penalty.gamma``."""
-        node: Any = self.config
-        for key in path.split("."):
-            node = node.get(key) if isinstance(node, Mapping) else None
-        return default if node is None else node
-
-    @property
-    def loss(self) -> str:
-        """The name of the loss function."""
-        return str(self.option("loss._target_", "")).rpartition(".")[2]
-
-    @property
-    def probabilities(self) -> bool:
-        """Whether D's outputs are probabilities: under other losses only differences of its outputs say something."""
-        return self.loss in ("nonsaturating", "minimax")
-
-    @property
-    def unlike_the_data(self) -> bool:
-        """Whether the last looks at the samples found them unlike the data, in diversity or in texture."""
-        looks = self.looks[-2:]
-        return len(looks) == 2 and len(self.rows) == WINDOW and all(map(_unlike, looks))
-
-    @property
-    def early(self) -> bool:
-        """Whether there are too few records, or images, for a verdict that the run is well."""
-        return len(self.rows) < WINDOW or (self.epochs is not None and self.epochs < 1)
-
-    @property
-    def epochs(self) -> float | None:
-        """How often each example of the data was shown, on average."""
-        images, examples = (self.rows[-1].get("images") if self.rows else None), self.option("examples")
-        return images / examples if images and isinstance(examples, int) and examples > 0 else None
-
-
-def _unlike(look: Row) -> bool:
-    diverse = all(0.85 < look.get(name, 1.0) < 1.18 for name in ("sample_std", "sample_distance"))
-    textured = look.get("sample_checkerboard", 1.0) < 4 and abs(look.get("sample_saturation", 0.0)) < 0.15
-    return not (diverse and textured)
+Check = Callable[[Seen], str | None]
 
 
 def d_overpowers(seen: Seen) -> str | None:
+    if seen.loss == "relativistic":
+        return _certain(seen)
     found = seen.means("loss_d", "d_accuracy_real", "d_accuracy_fake", "d_fake")
     if not found or not seen.probabilities:
         return None
@@ -94,6 +25,13 @@ def d_overpowers(seen: Seen) -> str | None:
     if loss < 0.25 and min(real, fake) > 0.97:
         return f"loss_d {loss:.2g}, D is right on {min(real, fake):.0%}, D(G(z)) {d_fake:.2g}"
     return None
+
+
+def _certain(seen: Seen) -> str | None:
+    """D overpowers G by the relativistic loss: with x = D(x) - D(G(z)), loss_g - loss_d is the mean of x."""
+    found = seen.means("loss_d", "loss_g")
+    gap = found[1] - found[0] if found else 0.0
+    return f"D(x) is above D(G(z)) by {gap:.1f} in logits, loss_d {seen.mean('loss_d'):.2g}" if gap > CERTAIN else None
 
 
 def no_gradient(seen: Seen) -> str | None:
@@ -139,7 +77,14 @@ def g_stands_still(seen: Seen) -> str | None:
 def d_memorises(seen: Seen) -> str | None:
     real, epochs = seen.mean("d_accuracy_real"), seen.epochs
     points = len(seen.option("image_shape", [])) == 1
-    if real is None or epochs is None or points or epochs < 10 or not seen.probabilities:
+    if real is None or epochs is None or points or not seen.probabilities:
+        return None
+    held_out = [look["r_v"] for look in seen.looks[-2:] if "r_v" in look]
+    if held_out:  # it tells memory from a D that is right on images which it has never seen
+        if len(held_out) == 2 and min(held_out) > 0.5 and 2 * real - 1 > 0.3:
+            return f"r_v = {min(held_out):.2f} (above 0.5) after {epochs:,.1f} epochs"
+        return None
+    if epochs < 10:
         return None
     if 2 * real - 1 > 0.6 and (seen.mean("d_accuracy_fake") or 0) > 0.6:
         return f"r_t = {2 * real - 1:.2f} (above 0.6) after {epochs:,.0f} epochs"

@@ -68,6 +68,7 @@ SIGNALS: Mapping[str, str] = {
     "d_accuracy_fake": "share of fake images that D takes for fake",
     "grad_norm_d": "norm of D's gradient",
     "grad_norm_g": "norm of G's gradient",
+    "r_v": "D's memory of the training images: 0 is none, 1 is complete",
     "augment_p": "probability of ADA's operations",
     "sample_std": "standard deviation over the samples, as a part of the data's",
     "sample_distance": "median distance of two samples, as a part of the data's",

@@ -1,5 +1,7 @@
 """Signals of a generator's samples, beside the same number of the data: cheap enough for every tick of a run."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,6 +26,16 @@ def diversity(samples: Tensor, real: Tensor) -> dict[str, float]:
 def saturation(samples: Tensor, real: Tensor) -> float:
     """The share of black and of white values in uint8 ``samples`` ``[N, C, H, W]``, minus that share of ``real``."""
     return float(_extremes(samples) - _extremes(real))
+
+
+def memorisation(train: Tensor, held_out: Tensor, fake: Tensor) -> float:
+    """r_v of Karras et al. 2020 (arXiv 2006.06676), equation 1, from D's logits, ``[N]`` of each kind of image.
+
+    ``(E[D(train)] - E[D(held_out)]) / (E[D(train)] - E[D(fake)])``: 0 if D takes held-out images for training images, 1
+    if it takes them for fake ones. NaN if D does not put training images above fake ones.
+    """
+    gap = float(train.mean() - fake.mean())
+    return float(train.mean() - held_out.mean()) / gap if gap > 0 else math.nan
 
 
 def _extremes(images: Tensor) -> Tensor:

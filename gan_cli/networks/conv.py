@@ -7,6 +7,7 @@ channels-last, the memory layout of the convolutions.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, HalvingConv2d
@@ -42,7 +43,9 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.layers(self.project(z).permute(0, 3, 1, 2), labels)
+        maps = self.project(z).permute(0, 3, 1, 2)
+        # A trace of channels-last maps would hold for batches of more than one image alone.
+        return self.layers(maps.contiguous() if torch.compiler.is_compiling() else maps, labels)
 
 
 class Discriminator(nn.Module):

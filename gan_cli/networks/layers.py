@@ -140,7 +140,9 @@ def _filtered(x: Tensor, doubling: bool, gain: float) -> Tensor:
     convolution = conv_transpose2d if doubling else conv2d
     dtype = torch.float32 if x.device.type == "cpu" and x.dtype is torch.bfloat16 else x.dtype
     with contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
-        weight = _filter(gain, dtype, x.device).expand(x.shape[1], 1, -1, -1)
+        # What a trace makes is part of it, and must not stay in the cache.
+        make = _filter.__wrapped__ if torch.compiler.is_compiling() else _filter
+        weight = make(gain, dtype, x.device).expand(x.shape[1], 1, -1, -1)
         return convolution(x.to(dtype), weight, stride=2, padding=1, groups=x.shape[1]).to(x.dtype)
 
 

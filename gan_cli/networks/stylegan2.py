@@ -335,7 +335,7 @@ class Generator(nn.Module):
     def _draw(self, of: Sequence[Tensor]) -> Tensor:
         """The images of the styles ``of``."""
         stages, layers = self._in_order(), self._layers()
-        n, factor = len(of[0]), factors([layer.conv for layer in layers], of[: len(layers)])
+        n, factor = of[0].shape[0], factors([layer.conv for layer in layers], of[: len(layers)])
         given = zip(of, factor, self._noises(layers, n), strict=False)
         x, image = stages[0](self.constant.expand(n, -1, -1, -1), given, of[len(layers)])
         for stage, style in zip(stages[1:], of[len(layers) + 1 :], strict=True):

@@ -27,6 +27,7 @@ CHARTS: Sequence[tuple[str, str, Mapping[str, str]]] = (
     ("Penalty", "over the updates that took it", {"penalty": "penalty"}),
     ("Accuracy of D", "on the tick's last minibatch",
      {"d_accuracy_real": "real images", "d_accuracy_fake": "fake images"}),
+    ("D's memory", "r_v of Karras et al. 2020: 0 is none, 1 is complete", {"r_v": "r_v"}),
     ("Gradient norms", "of a tick's last update", {"grad_norm_d": "discriminator", "grad_norm_g": "generator"}),
     ("Diversity", "of the samples, as a part of the data's: 1 is the data's",
      {"sample_std": "standard deviation", "sample_distance": "median distance"}),

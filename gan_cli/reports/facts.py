@@ -22,7 +22,7 @@ VALUES = 20_000  # values in it
 # The entries of eval.json that a page shows.
 EVALUATED: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("value", "error", "real_data", "step", "n_fake"), (int, float)),
-    **dict.fromkeys(("extractor", "split"), str),
+    **dict.fromkeys(("extractor", "split", "weights"), str),
 }
 HIGHER_IS_BETTER = {"precision", "recall", "classes_hit", "modes", "high_quality", "psnr", "ssim",
                     "target_accuracy", "source_accuracy"}  # fmt: skip

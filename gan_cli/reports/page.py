@@ -8,38 +8,46 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
 PLACE = resources.files("gan_cli.reports")
-SCRIPTS = ("assets/uplot/uPlot.iife.min.js", "assets/report.js")
 NONE = "\u2013"  # what stands for no value
-STYLES = ("assets/uplot/uPlot.min.css", "assets/report.css")
 
 
-def rendered(template: str, data: Mapping[str, Any], **values: Any) -> str:
+class Assets(NamedTuple):
+    """The scripts and styles of a page, by their files, and what its policy allows beside them."""
+
+    scripts: tuple[str, ...] = ("uplot/uPlot.iife.min.js", "theme.js", "report.js")
+    styles: tuple[str, ...] = ("uplot/uPlot.min.css", "report.css")
+    policy: str = ""
+
+
+REPORT = Assets()
+PLAY = Assets(("theme.js", "runtime.js", "play.js"), ("report.css", "play.css"), "; worker-src blob:")
+
+
+def rendered(template: str, data: Mapping[str, Any], assets: Assets = REPORT, **values: Any) -> str:
     """The page of ``template``. ``data`` is handed to the page's script, ``values`` to the template."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: _text(f"templates/{name}")), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"number": number, "duration": duration}
-    scripts = [_text(name) for name in SCRIPTS]
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    scripts = {PurePosixPath(name).stem: _text(f"assets/{name}") for name in assets.scripts}
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts.values()]
+    sources = " ".join(f"'sha256-{digest}'" for digest in digests)
     return environment.get_template(template).render(
         data=data,
-        styles=[Markup(_text(name)) for name in STYLES],
-        scripts=[Markup(script) for script in scripts],
+        styles=[Markup(_text(f"assets/{name}")) for name in assets.styles],
+        scripts={name: Markup(script) for name, script in scripts.items()},
         licence=_text("assets/uplot/LICENSE"),
-        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {_sources(digests)}",
+        policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {sources}{assets.policy}",
         **values,
     )
-
-
-def _sources(digests: list[str]) -> str:
-    return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
 def _text(name: str) -> str:

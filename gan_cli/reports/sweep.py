@@ -59,13 +59,11 @@ def is_run(folder: Path) -> bool:
 
 
 def find(folder: Path) -> list[Run]:
-    """The runs of a sweep, by their overrides: those with a folder, and those that are planned. Or one run alone.
+    """The runs of a sweep, by their overrides: those with a folder, and those that are planned.
 
     Of a folder that is neither, they are the runs up to :data:`DEEP` folders below, at most :data:`MANY`. A run that
     failed before it began is left out once the last command of the sweep asks for it no longer.
     """
-    if found := status.read(folder):
-        return [_run(folder, found)]
     plan, runs = _plan(folder), []
     places = sorted(folder.glob(f"*/{status.STATUS}")) if plan else itertools.islice(_below(folder), MANY)
     folders = {path.parent.relative_to(folder).as_posix(): status.read(path.parent) for path in places}

@@ -21,7 +21,8 @@ def outputs(real_logits: Tensor, fake_logits: Tensor) -> dict[str, Term]:
     -log 4 = -1.386.
     """
     values = logsigmoid(real_logits) + logsigmoid(-fake_logits)
-    recorded = {"d_real": real_logits.sigmoid(), "d_fake": fake_logits.sigmoid(), "value": values}
+    d_real, d_fake = torch._foreach_sigmoid((real_logits, fake_logits))  # one kernel for both
+    recorded = {"d_real": d_real, "d_fake": d_fake, "value": values}
     return {name: Term(values, weight=None) for name, values in recorded.items()}
 
 

@@ -4,9 +4,6 @@
   const at = id => document.getElementById(id);
   const root = document.documentElement;
 
-  // Dark and light: the system's choice, until the button says otherwise.
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const setTheme = dark => { root.dataset.theme = dark ? "dark" : "light"; draw(); };
   const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3]];
   const plots = [];
   const color = name => getComputedStyle(root).getPropertyValue(name).trim();
@@ -213,10 +210,7 @@
     });
   }
 
-  system.addEventListener("change", event => setTheme(event.matches));
-  at("theme").addEventListener("click", () => { root.dataset.chosen = "true"; setTheme(root.dataset.theme !== "dark"); });
-  if (kept.has("theme")) root.dataset.chosen = "true";
-  setTheme(kept.has("theme") ? kept.get("theme") === "dark" : system.matches);
+  followTheme(() => draw(), kept.has("theme") ? kept.get("theme") === "dark" : null);
   if (kept.has("min") && plots.length) plots[0].setScale("x", { min: Number(kept.get("min")), max: Number(kept.get("max")) });
   if (kept.has("y")) scrollTo(0, Number(kept.get("y")));
   root.dataset.ready = "true";

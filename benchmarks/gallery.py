@@ -1,0 +1,93 @@
+"""What each recipe draws within the same time, on drawn faces: python benchmarks/gallery.py FOLDER [--seconds 1800]
+
+Trains every recipe on dataset=drawn_faces at 64x64 for so many seconds of one thread, into FOLDER/NAME, one after the
+other, and asks gan-eval for 4,000 samples of each. A recipe that was trained and measured before is not done again, and
+one that was interrupted goes on. Prints a table, and writes FOLDER/gallery.webp: a row of samples for each recipe, in
+the order of the table. All recipes take the same options but for those that make them what they are.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import gan_cli
+from gan_cli.files import replacing
+from gan_cli.pictures.grids import grid
+from gan_cli.rundir.records import read_metrics
+
+COLUMNS = 10
+NARROW = (
+    "net=dcgan net.z_dim=64 net.generator.width=32 net.discriminator.width=24 net.discriminator.norm=none penalty=r1 "
+    "penalty.gamma=0.3 update=shared optimizer.lr={generator:0.002,discriminator:0.001} optimizer.betas=[0.0,0.99]"
+)
+STYLEGAN2 = (
+    "net=stylegan2 game=path_length net.z_dim=64 net.generator.width=8 net.generator.max_width=64 "
+    "net.discriminator.width=8 net.discriminator.max_width=64 net.generator.mixing=0.9 penalty.gamma=0.05 "
+    "penalty.interval=16 optimizer.lr=0.004 lr_decay_after=null"
+)
+RECIPES = {
+    "default": "",
+    "narrow_dcgan_r1": NARROW,
+    "dcgan_faces": "experiment=dcgan_faces",
+    "hw6_dcgan": "experiment=hw6_dcgan",
+    "hw6_wgan": "experiment=hw6_wgan",
+    "hw6_wgan_gp": "experiment=hw6_wgan_gp",
+    "hw6_sngan": "experiment=hw6_sngan",
+    "sngan": "net=sngan loss=hinge",
+    "resnet": "net=resnet",
+    "stylegan2": STYLEGAN2,
+    "r3gan": "net=r3gan loss=relativistic",
+}
+
+
+def command(name: str, *words: str) -> None:
+    """Run ``gan-NAME`` with ``words`` in a process of one thread."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "gan_cli", name, *words], check=True, env=environment)
+
+
+def measured(folder: Path, recipe: str, seconds: float) -> dict[str, float]:
+    """Train and measure a recipe. Returns the numbers of its row."""
+    if not (folder / "eval.json").is_file():
+        words = [*recipe.split(), "dataset=drawn_faces", "threads=1", f"max_seconds={seconds}", "steps=10000000"]
+        command("train", *words, "sample_every=1000000", "resume=auto", f"run_dir={folder}")
+        command("eval", f"ckpt={folder}", "metrics=[frechet_random,attributes]", "n=4000")
+    scores = json.loads((folder / "eval.json").read_text())
+    last = read_metrics(folder)[-1]
+    known = {name: scores[name]["value"] for name in ("frechet_attributes", "attribute_kl", "values_hit")}
+    random = scores["frechet_random"]["value"]
+    return {"steps": last["step"], "rate": last["images"] / last["seconds"], **known, "frechet_random": random}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seconds", type=float, default=1800)
+    parser.add_argument("--only", nargs="*", choices=RECIPES, default=list(RECIPES))
+    asked = parser.parse_args()
+    rows = [
+        "| recipe | steps | images/s | frechet_attributes | attribute_kl | values of 158 | frechet_random |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    samples = []
+    for name in asked.only:
+        row = measured(asked.folder / name, RECIPES[name], asked.seconds)
+        rows.append(
+            f"| {name} | {row['steps']:,} | {row['rate']:.0f} | {row['frechet_attributes']:,.0f} | "
+            f"{row['attribute_kl']:.3f} | {row['values_hit']:.0f} | {row['frechet_random']:.3f} |"
+        )
+        samples.append(gan_cli.sample(asked.folder / name, n=COLUMNS, seed=1))
+    print("\n".join(rows))
+    sheet = grid(torch.cat(samples), columns=COLUMNS)
+    with replacing(path := asked.folder / "gallery.webp") as file:
+        sheet.save(file, format="WEBP", quality=90)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
