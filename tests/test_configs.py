@@ -8,13 +8,13 @@ from helpers import CONFIGS
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from gan_cli.config import build, networks, schema
+from gan_cli.config import networks, parts, schema
 from gan_cli.config.advice import unsound
 from gan_cli.config.targets import check_types, target_of
 from gan_cli.errors import UserError
 
 COUNTS = {
-    ".": 8,
+    ".": 9,
     "augment": 6,
     "cluster": 3,
     "dataset": 13,
@@ -65,10 +65,10 @@ def test_every_choice_composes_and_binds(choice):
         config = _compose("net=dann", *overrides)
     assert networks.generator(config["net"], facts)
     discriminator = networks.discriminator(config["net"], facts)
-    assert build.loss(config["loss"])
-    assert build.penalty(config["penalty"])
-    assert build.optimizers(config["optimizer"])
-    assert (build.augment(config["augment"], (1, side, side), 5000) is None) == (config["augment"]["_target_"] is None)
+    assert parts.loss(config["loss"])
+    assert parts.penalty(config["penalty"])
+    assert parts.optimizers(config["optimizer"])
+    assert (parts.augment(config["augment"], (1, side, side), 5000) is None) == (config["augment"]["_target_"] is None)
     check_types(config["dataset"], target_of(config["dataset"], "dataset"), "dataset")
     if group == "experiment":
         assert config != _compose(), "no effect: is its '# @package _global_' missing?"
@@ -88,16 +88,16 @@ def test_the_choice_lands_where_it_should():
     assert config["optimizer"]["discriminator"]["lr"] == 0.5
     both = _compose("optimizer.lr=0.25")["optimizer"]
     assert (both["generator"]["lr"], both["discriminator"]["lr"]) == (0.25, 0.25)
-    assert build.penalty(config["penalty"]) == (None, 1, None, "auto")
+    assert parts.penalty(config["penalty"]) == (None, 1, None, "auto")
 
 
 def test_a_penalty_is_a_function_or_a_module_or_a_bound_on_the_weights():
-    assert build.penalty(_compose("penalty=r2")["penalty"])[1:] == (8, None, "auto")
-    first, second = (build.penalty(_compose("penalty=lecam", "penalty.decay=0.5")["penalty"]) for _ in range(2))
+    assert parts.penalty(_compose("penalty=r2")["penalty"])[1:] == (8, None, "auto")
+    first, second = (parts.penalty(_compose("penalty=lecam", "penalty.decay=0.5")["penalty"]) for _ in range(2))
     assert first.function.decay == 0.5
     assert first.interval == 1
     assert first.function is not second.function
-    assert build.penalty(_compose("penalty=weight_clip")["penalty"]) == (None, 1, 0.01, "auto")
+    assert parts.penalty(_compose("penalty=weight_clip")["penalty"]) == (None, 1, 0.01, "auto")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_penalty_is_a_function_or_a_module_or_a_bound_on_the_weights():
 )
 def test_an_option_that_makes_no_sense_is_found_before_training(overrides, group, message):
     with pytest.raises(UserError, match=re.escape(message)):
-        getattr(build, group)(_compose(*overrides)[group])
+        getattr(parts, group)(_compose(*overrides)[group])
 
 
 def _warnings(*overrides, discriminator=None):

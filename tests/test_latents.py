@@ -1,6 +1,7 @@
 """Latents as data: written, drawn again, refused; the figures of the latent space."""
 
 import io
+import logging
 import math
 import tracemalloc
 import zipfile
@@ -36,21 +37,24 @@ def _save(folder, generator, target, z_dim, **config):
     save_modules(folder / "checkpoints", Progress(7), {"net": net, "image_shape": [1, 8, 8], **config}, modules)
 
 
-@pytest.fixture
-def draw(tmp_path):
-    """gan-sample of ``plain``, ``styled`` or ``classes``, runs of untrained networks: ``draw(run, out, **more)``."""
-    save_checkpoint(tmp_path / "plain")
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of three runs of untrained networks: ``plain``, ``styled`` and ``classes``."""
+    folder = tmp_path_factory.mktemp("runs")
+    save_checkpoint(folder / "plain")
     torch.manual_seed(0)
-    small = {"width": 4, "max_width": 8}
-    generator = stylegan2.Generator((1, 8, 8), 6, **small)
-    _save(tmp_path / "styled", generator, "gan_cli.networks.stylegan2.Generator", 6, options=small)
+    small, target = {"width": 4, "max_width": 8}, "gan_cli.networks.stylegan2.Generator"
+    _save(folder / "styled", stylegan2.Generator((1, 8, 8), 6, **small), target, 6, options=small)
     generator = stylegan2.Generator((1, 8, 8), 6, classes=3, **small)
-    _save(
-        tmp_path / "classes", generator, "gan_cli.networks.stylegan2.Generator", 6, options=small,
-        class_names=["cat", "dog", "owl"],
-    )  # fmt: skip
+    _save(folder / "classes", generator, target, 6, options=small, class_names=["cat", "dog", "owl"])
+    return folder
+
+
+@pytest.fixture
+def draw(tmp_path, runs):
+    """gan-sample of one of the ``runs``: ``draw(run, out, **more)``."""
     return lambda run, out=None, **more: sample.run(
-        {**SETTINGS, "ckpt": str(tmp_path / run), "out": None if out is None else str(tmp_path / out), **more}
+        {**SETTINGS, "ckpt": str(runs / run), "out": None if out is None else str(tmp_path / out), **more}
     )
 
 
@@ -59,15 +63,18 @@ def _arrays(path):
         return dict(archive)
 
 
-@pytest.mark.parametrize("run", ["plain", "styled", "classes"])
-def test_what_was_written_is_drawn_again(draw, tmp_path, run):
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("run", ["plain", pytest.param("styled", marks=SLOW), "classes"])
+def test_what_was_written_is_drawn_again(draw, runs, tmp_path, run):
     first = draw(run, "a.npz", n=40)
     again = draw(run, "b.npz", latents=str(first), seed=5)
     assert first.read_bytes() == again.read_bytes()
     arrays = _arrays(first)
     assert arrays["z"].shape == (40, 4 if run == "plain" else 6) and arrays["z"].dtype == np.float32
     assert sorted(arrays) == ["images", *(["labels"] if run == "classes" else []), "z"]
-    generator = open_run(tmp_path / run).generator()
+    generator = open_run(runs / run).generator()
     labels = [torch.from_numpy(arrays["labels"])] if run == "classes" else []
     images = generator(torch.from_numpy(arrays["z"]), *labels).add(1).mul(127.5).round().clamp(0, 255)
     assert (images.permute(0, 2, 3, 1).detach().numpy() - arrays["images"].astype(float)).__abs__().max() <= 1
@@ -77,8 +84,8 @@ def test_what_was_written_is_drawn_again(draw, tmp_path, run):
         assert np.array_equal(turned["images"], arrays["images"][::-1])
 
 
-def test_w_is_drawn_by_a_generator_that_has_it(draw, tmp_path):
-    generator = open_run(tmp_path / "classes").generator()
+def test_w_is_drawn_by_a_generator_that_has_it(draw, runs, tmp_path):
+    generator = open_run(runs / "classes").generator()
     z = _arrays(draw("classes", "z.npz"))
     with torch.no_grad():
         w = generator.mapped(torch.from_numpy(z["z"]), torch.from_numpy(z["labels"])).numpy()
@@ -130,8 +137,8 @@ def test_latents_that_the_run_does_not_have_get_a_line(draw, tmp_path, kind):
     arrays, line = WRONG[kind]
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(UserError, match=line) as told:
-        draw("plain", latents=str(tmp_path / "x.npz"))
-    assert "\n" not in str(told.value) and not (tmp_path / "plain" / "sample.png").exists()
+        draw("plain", "x.png", latents=str(tmp_path / "x.npz"))
+    assert "\n" not in str(told.value) and not list(tmp_path.glob("*.png"))
 
 
 def test_labels_of_a_file_are_checked(draw, tmp_path):
@@ -307,10 +314,10 @@ def shown(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize(("run", "space", "rows"), [("plain", "z", 4), ("styled", "w", 6), ("classes", "w", 6)])
-def test_directions_are_shown_around_each_latent(draw, tmp_path, shown, run, space, rows):
+@pytest.mark.parametrize(("run", "space", "rows"), [("plain", "z", 4), ("classes", "w", 6)])
+def test_directions_are_shown_around_each_latent(draw, runs, shown, run, space, rows):
     path = draw(run, figure="directions", n=2 * rows * 7, seed=3)
-    assert path == tmp_path / run / "directions.png" and (tmp_path / run / "directions.safetensors").is_file()
+    assert path == runs / run / "directions.png" and (runs / run / "directions.safetensors").is_file()
     (panels, columns, title, _, names) = shown[0]
     assert len(panels) == (3 if run == "classes" else 2) and len(names) == rows and len(columns) == 7
     assert f"directions of {space} by SeFa" in title
@@ -349,8 +356,8 @@ def test_mixing_is_shown_beside_its_sources(draw, shown):
         draw("plain", figure="mixing")
 
 
-@pytest.mark.parametrize("run", ["plain", "styled", "classes"])
-def test_a_walk_passes_through_its_latents(draw, tmp_path, run):
+@pytest.mark.parametrize("run", [pytest.param("plain", marks=SLOW), "styled", pytest.param("classes", marks=SLOW)])
+def test_a_walk_passes_through_its_latents(draw, runs, tmp_path, run):
     folder = draw(run, "frames", figure="walk")
     assert len(list(folder.iterdir())) == 3 * 4
     if run == "classes":
@@ -358,15 +365,19 @@ def test_a_walk_passes_through_its_latents(draw, tmp_path, run):
     plain = _arrays(draw(run, "x.npz", n=3))["images"][..., 0].astype(int)
     corners = [np.asarray(Image.open(folder / f"{4 * i:06d}.png")).astype(int) for i in range(3)]
     assert np.abs(np.stack(corners) - plain).max() <= 1
-    assert draw(run, figure="walk") == tmp_path / run / "walk.webp"
+    assert draw(run, figure="walk") == runs / run / "walk.webp"
     np.savez(tmp_path / "one.npz", z=np.zeros((1, 4 if run == "plain" else 6), np.float32))
     with pytest.raises(UserError, match="through two latents or more"):
         draw(run, figure="walk", latents=str(tmp_path / "one.npz"))
 
 
-def test_a_figure_of_few_latents_shows_what_there_is(draw, tmp_path, shown):
+def test_a_figure_of_few_latents_shows_what_there_is(draw, tmp_path, shown, caplog):
     np.savez(tmp_path / "one.npz", z=np.zeros((1, 6), np.float32))
-    draw("styled", figure="directions", n=1000, latents=str(tmp_path / "one.npz"))
+    with caplog.at_level(logging.WARNING):
+        draw("styled", figure="directions", n=1000, latents=str(tmp_path / "one.npz"))
+        assert not caplog.messages
+        draw("styled", "x.npz", n=7, latents=str(tmp_path / "one.npz"))
+        assert caplog.messages == ["n=7 is not used: the number of latents in the file is 1"]
     assert len(shown[0][0]) == 1
     with pytest.raises(UserError, match="figure=mixing takes 2 latents here, and 1 are given"):
         draw("styled", figure="mixing", latents=str(tmp_path / "one.npz"))

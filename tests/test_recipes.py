@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from gan_cli.config import build, networks
+from gan_cli.config import networks, parts
 from gan_cli.config.defaults import settled
 from gan_cli.config.explain import explain
 
@@ -209,12 +209,12 @@ def test_no_file_sets_the_rates_where_the_shorthand_does_not_reach():
 @pytest.mark.parametrize("optimizer", ["sgd", "annealed_sgd", "rmsprop"])
 def test_the_betas_of_a_dataset_or_an_experiment_are_no_mistake_under_another_optimizer(own, optimizer):
     for choice in ("dataset=own", "experiment=own", "experiment=dcgan_mnist", "dataset=ring8"):
-        assert build.optimizers(_compose(own, choice, f"optimizer={optimizer}")["optimizer"])
+        assert parts.optimizers(_compose(own, choice, f"optimizer={optimizer}")["optimizer"])
 
 
 def test_betas_may_be_whole_numbers():
     config = settled(_compose("optimizer.betas=[0,0.9]"))
-    assert build.optimizers(config["optimizer"]).keys() == {"generator", "discriminator"}
+    assert parts.optimizers(config["optimizer"]).keys() == {"generator", "discriminator"}
     assert str(config["optimizer"]["generator"]["betas"]) == "[0.0, 0.9]"
 
 

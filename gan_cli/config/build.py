@@ -1,7 +1,6 @@
-"""Build the parts of a run from a configuration: one function for each group. ``assemble`` combines the parts."""
+"""A run from a configuration: ``assemble`` combines its parts."""
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,22 +8,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gan_cli.augment import Augment
-from gan_cli.config import networks, translation
+from gan_cli.config import networks, parts, translation
 from gan_cli.config.advice import unsound
 from gan_cli.config.data import class_names, image_shape, left_out, training_data
 from gan_cli.config.display import display, observed
 from gan_cli.config.plans import plan
 from gan_cli.config.saved import SavedRun
 from gan_cli.config.targets import (
-    bound,
     check_options,
-    facts_wanted,
     functions,
     instantiated,
-    module_of,
     target_of,
-    whole_number,
 )
 from gan_cli.data.pairs import Domains
 from gan_cli.errors import UserError, one_line
@@ -35,10 +29,10 @@ from gan_cli.training import device as devices
 from gan_cli.training import shares
 from gan_cli.training.batches import Batches
 from gan_cli.training.device import Compute
-from gan_cli.training.games import PRECISIONS, Average, Game, Loss, Penalty
+from gan_cli.training.games import Average, Game
 from gan_cli.training.inherit import freeze, inherit
 from gan_cli.training.plan import Plan
-from gan_cli.training.state import MakeOptimizer, State, make_optimizers
+from gan_cli.training.state import State, make_optimizers
 
 
 class Assembled(NamedTuple):
@@ -78,8 +72,8 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
         saved.check_unchanged(data)
     image_shape(data.image_shape, "the dataset")
     translation.check_fits(config, data)
-    held_back = penalty(config["penalty"])
-    augmentation = augment(config["augment"], data.image_shape, len(data))
+    held_back = parts.penalty(config["penalty"])
+    augmentation = parts.augment(config["augment"], data.image_shape, len(data))
     names = class_names(config["conditional"], data)
     if saved:
         saved.check_classes(names)
@@ -90,7 +84,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     generator, discriminator = pair or networks.pair(config["net"], of_data)
     check_batch_size(config["batch_size"], generator, discriminator)
     facts: dict[str, Any] = {
-        "generator": generator, "discriminator": discriminator, "loss": loss(config["loss"]),
+        "generator": generator, "discriminator": discriminator, "loss": parts.loss(config["loss"]),
         "penalty": held_back, "augment": augmentation, "average": Average(**config["ema"]), "compute": compute,
     }  # fmt: skip
     if isinstance(data, Domains):
@@ -107,7 +101,7 @@ def assemble(config: Mapping[str, Any], saved: SavedRun | None = None) -> Assemb
     batches = Batches(
         data, config["batch_size"], config["seed"], compute.device, config["conditional"], config["accumulate"]
     )
-    made = make_optimizers(played, optimizers(config["optimizer"]), held_back.clip)
+    made = make_optimizers(played, parts.optimizers(config["optimizer"]), held_back.clip)
     shown = display(config, data, played, len(names))
     aside = left_out(config["dataset"], data)
     return Assembled(
@@ -181,71 +175,3 @@ def check_batch_size(batch_size: int, *networks: nn.Module) -> None:
     """UserError if a network has a BatchNorm1d that cannot normalise a batch of one image."""
     if batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) for network in networks for m in network.modules()):
         raise UserError("batch_size=1 is too small for batch normalisation of single numbers: use 2 or more")
-
-
-def loss(node: Mapping[str, Any]) -> Loss:
-    """The loss function with its options bound. It is called once as a test."""
-    function = bound(node, "loss")
-    try:
-        _, _ = function(torch.zeros(2), torch.zeros(2))
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"loss: {one_line(error)}") from error
-    return function
-
-
-def penalty(node: Mapping[str, Any]) -> Penalty:
-    """The penalty of a ``penalty`` group."""
-    clip = node.get("clip")
-    if clip is not None and (not isinstance(clip, int | float) or isinstance(clip, bool) or not 0 < clip < math.inf):
-        raise UserError(f"penalty.clip={clip} should be a number above 0")
-    if node.get("_target_", "") is None:
-        return Penalty(None, 1, clip)
-    interval = whole_number(node.get("interval", 1), "penalty.interval")
-    precision = node.get("precision", "auto")
-    if precision not in PRECISIONS:
-        raise UserError(f"penalty.precision={precision} should be one of {', '.join(PRECISIONS)}")
-    settings = {name: value for name, value in node.items() if name not in ("interval", "clip", "precision")}
-    target = target_of(settings, "penalty")
-    if not (isinstance(target, type) and issubclass(target, nn.Module)):
-        return Penalty(bound(settings, "penalty"), interval, clip, precision)
-    return Penalty(module_of(settings, "penalty"), interval, clip, precision)
-
-
-def augment(node: Mapping[str, Any], image_shape: Sequence[int], examples: int) -> Augment | None:
-    """The augmentation of the discriminator's images, tested on two images of ``image_shape``; or None.
-
-    ``examples`` is the number of training images, for an augmentation that goes by it.
-    """
-    if node.get("_target_", "") is None:
-        return None
-    found = module_of(node, "augment", **facts_wanted(node, {"examples": examples}, "augment"))
-    if not isinstance(found, Augment):
-        raise UserError(f"augment: {node['_target_']} gives a {type(found).__name__}, not a gan_cli.augment.Augment")
-    try:
-        shape = tuple(found(torch.zeros(2, *image_shape)).shape[1:])
-    except (RuntimeError, IndexError, TypeError, ValueError) as error:
-        shape, reason = (), one_line(error)
-    else:
-        reason = f"it makes images of shape {list(shape)}"
-    if shape != tuple(image_shape) and len(image_shape) == 1:
-        raise UserError("this augmentation is for images, and the data are points: leave augment out")
-    if shape != tuple(image_shape):
-        raise UserError(f"augment fails on images of shape {list(image_shape)}: {reason}")
-    return found
-
-
-def optimizers(node: Mapping[str, Any]) -> dict[str, MakeOptimizer]:
-    """For each side, the function that makes its optimizer from parameters. It is tested on a dummy parameter."""
-    makers = {}
-    for side in ("generator", "discriminator"):
-        group = f"optimizer.{side}"
-        make = bound(node.get(side), group)
-        dummy = nn.Parameter(torch.zeros(1))
-        dummy.grad = torch.zeros(1)
-        try:
-            make([dummy]).step()
-        except (TypeError, ValueError, RuntimeError, LookupError) as error:
-            settings = {name: value for name, value in node[side].items() if not name.startswith("_")}
-            raise UserError(f"{group} can't be built from {settings}: {one_line(error)}") from error
-        makers[side] = make
-    return makers

@@ -46,6 +46,7 @@ class Source:
         a list of seeds, each class has all.
         """
         given = self.file
+        self._tell_unused()
         if given is not None and (given.labels is not None or given.space == "w"):
             return given
         if given is None and isinstance(seeds(self.config["seed"]), int):
@@ -75,6 +76,7 @@ class Source:
     def corners(self, space: str | None) -> Latents:
         """The latents that a loop leads through, without labels. UserError for fewer than two, or another ``space``."""
         found = self.file or Latents(self._of_seeds(self.config["latents"]))
+        self._tell_unused()
         if len(found.values) < 2:
             raise UserError("a loop leads through two latents or more: give more seeds")
         return self._checked_space(found, space)._replace(labels=None)
@@ -105,14 +107,11 @@ class Source:
             raise UserError(f"latents={path} holds w, and this generator has z alone")
         if self.config["truncation"] != 1 and (found.space == "w" or not self.mapped):
             raise UserError("the latents of a file are drawn as they are: leave truncation= out")
-        self._tell_unused(len(found.values), f"there are {len(found.values)} latents in the file")
         return found if self.config["labels"] is None else found._replace(labels=None)
 
     def _of_seeds(self, n: int) -> Tensor:
-        """``n`` latents of the one seed, or a latent of each seed in a list; a line if that is not the ``n`` asked."""
+        """``n`` latents of the one seed, or a latent of each seed in a list."""
         of, noise = seeds(self.config["seed"]), self.saved.noise
-        if not isinstance(of, int):
-            self._tell_unused(len(of), f"there is one image for each of {len(of)} seeds")
         found = sampling.latents(noise, n, of) if isinstance(of, int) else sampling.latents_of(noise, of)
         return found if self.mapped else truncated(found, noise.prior, self.config["truncation"])
 
@@ -121,9 +120,13 @@ class Source:
             raise UserError(f"figure={self.config['figure']} takes latents z, and the file of latents= holds w")
         return given
 
-    def _tell_unused(self, n: int, why: str) -> None:
-        if self.config["n"] not in (SampleConfig.n, n):
-            log.warning("n=%s is not used: %s", self.config["n"], why)
+    def _tell_unused(self) -> None:
+        """A line if the line asks for a number of images that a file or a list of seeds does not have."""
+        of, asked = seeds(self.config["seed"]), self.config["n"]
+        if self.file is not None and asked not in (SampleConfig.n, n := len(self.file.values)):
+            log.warning("n=%s is not used: the number of latents in the file is %d", asked, n)
+        elif self.file is None and not isinstance(of, int) and asked not in (SampleConfig.n, len(of)):
+            log.warning("n=%s is not used: there is one image for each of %d seeds", asked, len(of))
 
 
 def truncate(generator: nn.Module, source: Source, psi: float) -> None:

@@ -36,19 +36,21 @@ def kept(words: Sequence[str], changes: Sequence[str]) -> list[str]:
 
 
 def held_back(seen: Seen) -> list[str]:
-    """D is held back: no saturating loss, one D step, a penalty that bites."""
-    if seen.loss == "minimax":
-        changes = ["loss=nonsaturating"]
-    elif seen.option("k", 1) > 1:
-        changes = ["k=1"]
-    else:
-        changes = []
+    """D is held back: one step of D a turn if it has several, else no saturating loss, and a penalty that bites."""
+    if seen.option("k", 1) > 1:
+        return ["k=1"]
+    changes = ["loss=nonsaturating"] if seen.loss == "minimax" else []
     gamma = seen.option("penalty.gamma")
     if not seen.option("penalty._target_"):
-        changes.append("penalty=r1")
+        changes += r1(seen)
     elif isinstance(gamma, int | float):
         changes.append(f"penalty.gamma={gamma * 10 if gamma > 0.01 else usual_gamma(seen):.4g}")
     return changes
+
+
+def r1(seen: Seen) -> list[str]:
+    """R1 with a gamma for such data."""
+    return ["penalty=r1", *([f"penalty.gamma={usual_gamma(seen)}"] if usual_gamma(seen) != 1 else [])]
 
 
 def usual_gamma(seen: Seen) -> float:
@@ -63,7 +65,7 @@ def slower(seen: Seen) -> list[str]:
         rate = seen.option(f"optimizer.{side}.lr")
         if isinstance(rate, int | float) and rate > 0:
             changes.append(f"optimizer.{side}.lr={min(rate / 10, FIXED_RATE):.2g}")
-    return changes + ([] if seen.option("penalty._target_") else ["penalty=r1"])
+    return changes + ([] if seen.option("penalty._target_") else r1(seen))
 
 
 def against_collapse(seen: Seen) -> list[str]:
