@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from helpers import ROOT, save_modules
 from torch import nn
+from torch.fx.experimental import _config
 
 import gan_cli
 from gan_cli import sampling
@@ -23,6 +24,7 @@ from gan_cli.noise import Noise
 from gan_cli.rundir.checkpoint import Progress
 from gan_cli.translating import translate
 
+tracing = pytest.mark.skipif(not hasattr(_config, "backed_size_oblivious"), reason="torch before 2.9 can't trace")
 GREY, COLOUR = (1, 28, 28), (3, 16, 16)
 RUNTIME = ROOT / "gan_cli/reports/assets/runtime.js"
 # Reads {graph, weights, inputs} and prints the levels of the pixels, by the script of the page.
@@ -128,6 +130,7 @@ def images_of(run_dir, n=5):
         return z, labels, generator(z, labels)
 
 
+@tracing
 def test_a_program_runs_without_the_class_at_any_batch(run_dir, call):
     done = call("gan-export", "ckpt=run", "out=x.pt2")
     assert done.returncode == 0 and re.search("1x4: .*3x4: .*64x4: ", done.stdout), done.stderr
@@ -219,6 +222,7 @@ def levels(images):
     return np.clip(np.round((images + 1) * 127.5), 0, 255)
 
 
+@tracing
 def test_a_page_holds_the_generator_and_draws_its_images(run_dir, call):
     done = call("gan-export", "ckpt=run", "out=play.html")
     assert done.returncode == 0, done.stderr
@@ -233,6 +237,7 @@ def test_a_page_holds_the_generator_and_draws_its_images(run_dir, call):
     assert np.abs(levels(found) - levels(expected.flatten(1).numpy())).max() <= 2
 
 
+@tracing
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["fp32", "fp16"])
 @pytest.mark.parametrize(("name", "classes"), CASES)
@@ -248,6 +253,7 @@ def test_each_generator_is_a_program_and_an_onnx_file(name, classes, dtype):
         torch.testing.assert_close(whole(given), whole({**given, "truncation": torch.tensor(1.0)}))
 
 
+@tracing
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["eval", "train_stats"])
 @pytest.mark.parametrize("name", TRANSLATORS)
@@ -269,6 +275,7 @@ def test_each_translator_takes_any_sides(name, mode):
         assert (found - expected).abs().max() < 0.51  # the levels are rounded
 
 
+@tracing
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "classes"), [case for case in CASES if case[0] not in ("toy", "waves")])
 def test_the_pages_script_draws_each_generators_images(name, classes):
@@ -289,6 +296,7 @@ def test_the_pages_script_draws_each_generators_images(name, classes):
     assert np.abs(levels(images) - levels(expected.flatten(1).numpy())).max() <= 2
 
 
+@tracing
 def test_an_operator_that_the_page_lacks_is_named():
     class Erf(nn.Module):
         def forward(self, latents):

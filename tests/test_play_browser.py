@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import save_modules
-from test_export import lively
+from test_export import lively, tracing
 from test_report_browser import CUT, WIDTHS, browser, opened  # noqa: F401  (fixtures)
 
 import gan_cli
@@ -15,7 +15,7 @@ from gan_cli.noise import Noise
 from gan_cli.rundir.checkpoint import Progress
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: gan-cli[dev-browser]")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, tracing]
 RUNS = {
     "conv": (conv, {"width": 4}, (1, 28, 28), ["zero", "<one>"]),
     "dcgan": (dcgan, {"width": 8}, (3, 32, 32), []),
