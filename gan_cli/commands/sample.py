@@ -16,7 +16,7 @@ from gan_cli import sampling
 from gan_cli.config.saved import SavedRun, open_run
 from gan_cli.config.schema import SampleConfig
 from gan_cli.config.selection import classes, seeds
-from gan_cli.data import Dataset
+from gan_cli.data import Dataset, to_unit
 from gan_cli.errors import UserError
 from gan_cli.metrics.extractor import Extractor, extractor_for
 from gan_cli.pictures import figures
@@ -29,7 +29,7 @@ from gan_cli.training import device as devices
 
 log = logging.getLogger(__name__)
 
-IMAGES_A_SAMPLE = {"grid": 1, "neighbours": 3, "interpolation": 2}  # images in the figure for each sample
+IMAGES_A_SAMPLE = {"grid": 1, "ranked": 1, "neighbours": 3, "interpolation": 2}  # images in the figure for each sample
 
 
 def run(config: Mapping[str, Any]) -> Path:
@@ -123,7 +123,7 @@ def _write_loop(
 def _write_images(
     saved: SavedRun, generator: nn.Module, out: Path, suffix: str, chosen: list[int], config: Mapping[str, Any]
 ) -> None:
-    """A grid, an array, a folder of PNGs, or ``figure=neighbours``."""
+    """A grid, an array, a folder of PNGs, ``figure=ranked``, or ``figure=neighbours``."""
     figure, scale, of = config["figure"], config["scale"], seeds(config["seed"])
     labels, columns = None, None
     n = config["n"] if isinstance(of, int) else len(of) * max(1, len(chosen))
@@ -151,7 +151,10 @@ def _write_images(
         extractor = _extractor(train, devices.device(config["device"]))
         figures.write_neighbours(torch.cat(list(blocks)), train.images, out, extractor)
     elif suffix == ".png":
-        write_png(_picture(torch.cat(list(blocks)), columns, scale), out)
+        images = torch.cat(list(blocks))
+        if figure == "ranked":
+            images = images[sampling.judge(saved.discriminator(), to_unit(images), labels).argsort(descending=True)]
+        write_png(_picture(images, columns, scale), out)
     elif suffix == ".npz":
         write_npz(torch.cat(list(blocks)), out, labels)
     else:

@@ -115,8 +115,9 @@ class SampleConfig:
     )
     figure: str = key(
         "grid",
-        "grid; neighbours: and the nearest training images; interpolation: on paths in z, out=x.gif|webp|mp4: a loop",
-        choices=("grid", "neighbours", "interpolation"),
+        "grid; ranked: the most real to D first; neighbours: and the nearest training images; interpolation: on paths "
+        "in z, out=x.gif|webp|mp4: a loop",
+        choices=("grid", "ranked", "neighbours", "interpolation"),
     )
     scale: int = key(1, "enlarges images in grids, PNGs of their own and animations", at_least=1, at_most=64)
     latents: int = key(8, "of an animation: latents that its loop leads through", at_least=2, at_most=1000)

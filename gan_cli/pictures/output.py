@@ -14,11 +14,13 @@ from gan_cli.files import write_atomic
 # The suffixes that a figure is written as; "" is a folder of PNGs.
 WRITTEN = {
     "grid": (".png", ".npz", ""),
+    "ranked": (".png",),
     "neighbours": (".png",),
     "interpolation": (".png", ".gif", ".webp", ".mp4", ""),
 }
 ADVICE = {
     "grid": "use .png (a grid), .npz (an array), or a folder's name",
+    "ranked": "figure=ranked is a picture: out=FILE.png, or leave out away",
     "neighbours": "figure=neighbours is a picture: out=FILE.png, or leave out away",
     "interpolation": "use .png (a figure), .gif, .webp or .mp4 (a loop), or a folder's name (the loop's frames)",
 }
