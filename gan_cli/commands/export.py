@@ -146,15 +146,19 @@ def _write_folder(saved: SavedRun, generator: nn.Module, out: Path, config: Mapp
     content, described = hub.weights(generator, dtype), _described(saved, config)
     text = json.dumps(described, indent=2).encode() + b"\n"
     found = program.check(of, hub.loaded(content, text), dtype)
-    pictured = _picture(saved, generator, out)
-    step = saved.checkpoint.progress.step
-    begun = status.read(layout.run_folder(saved.path))
+    run_dir = layout.run_folder(saved.path)
+    begun, of_weights = status.read(run_dir), (saved.checkpoint.progress.step, config["weights"])
     model = hub.Model(
-        _name(saved), described, _usage(saved), config["licence"] or "unknown", _data(saved),
-        line("gan-train", words_of(begun)) if begun else None,
-        [row for row in evaluated(layout.run_folder(saved.path)) if (row["step"], row["weights"]) ==
-         (step, config["weights"])], pictured,
-    )  # fmt: skip
+        name=_name(saved),
+        config=described,
+        usage=_usage(saved),
+        imported=["from gan_cli.translating import translate"] if saved.translates else [],
+        licence=config["licence"] or "unknown",
+        data=_data(saved),
+        trained_by=line("gan-train", words_of(begun)) if begun else None,
+        scores=[row for row in evaluated(run_dir) if (row["step"], row["weights"]) == of_weights],
+        pictured=_picture(saved, generator, out),
+    )
     write_atomic(out / hub.WEIGHTS, content)
     write_atomic(out / hub.CONFIG, text)
     write_atomic(out / hub.CARD, hub.card(model).encode())
@@ -191,8 +195,7 @@ def _usage(saved: SavedRun) -> list[str]:
         mode = mode_for(saved.checkpoint.config.get("batch_size", 1))
         sources = f"8, {saved.source_channels}, {', '.join(map(str, saved.image_shape[1:]))}"
         return [
-            "from gan_cli.translating import translate", "",
-            f"sources = torch.randint(0, 256, ({sources}), dtype=torch.uint8)  # images, 0 to 255",
+            "", f"sources = torch.randint(0, 256, ({sources}), dtype=torch.uint8)  # images, 0 to 255",
             f'images = translate(generator, sources, mode="{mode}")  # uint8 [8, {shape}]',
         ]  # fmt: skip
     z_dim, classes = saved.noise.z_dim, len(saved.class_names)

@@ -21,12 +21,14 @@ WEIGHTS, CONFIG, CARD, GRID = "model.safetensors", "config.json", "README.md", "
 @dataclass(frozen=True)
 class Model:
     """What the folder tells. ``config`` is ``config.json``: the path of the ``network``'s class, its ``arguments`` and
-    more; ``usage`` are lines that call the ``generator``. ``scores`` are rows of ``eval.json`` for these weights.
+    more. ``usage`` are lines that call the ``generator``, and ``imported`` the imports that they need. ``scores`` are
+    rows of ``eval.json`` for these weights.
     """
 
     name: str
     config: Mapping[str, Any]
     usage: Sequence[str]
+    imported: Sequence[str]
     licence: str
     data: str
     trained_by: str | None
@@ -81,7 +83,7 @@ def _usage(model: Model) -> list[str]:
     module, name = model.config["network"].rsplit(".", 1)
     return [
         "import json", "from pathlib import Path", "", "import torch", "from safetensors.torch import load_file", "",
-        f"from {module} import {name}", "", f'config = json.loads(Path("{CONFIG}").read_text())',
+        f"from {module} import {name}", *model.imported, "", f'config = json.loads(Path("{CONFIG}").read_text())',
         f'generator = {name}(**config["arguments"]).eval()', f'generator.load_state_dict(load_file("{WEIGHTS}"))',
         *model.usage,
     ]  # fmt: skip
