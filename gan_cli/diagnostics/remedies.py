@@ -18,15 +18,19 @@ def line(name: str, config: Mapping[str, Any], words: Sequence[str], run_dir: st
     """
     if name == "past_its_best":
         return typed.line("gan-sample", [typed.word("ckpt", f"{run_dir}/checkpoints/best.safetensors"), "n=64"])
-    changes = REMEDIES[name](Seen(config)) if name in REMEDIES else []
-    if not changes:
+    if not (new := changes(name, config)):
         return None
-    return typed.line("gan-train", [*kept(words, changes), *changes, typed.word("run_dir", f"{run_dir}-treated")])
+    return typed.line("gan-train", [*kept(words, new), *new, typed.word("run_dir", f"{run_dir}-treated")])
 
 
-def kept(words: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """Those of ``words`` that the ``changes`` don't replace: the same key, or a key within a group that they choose."""
-    keys = [word.partition("=")[0] for word in changes]
+def changes(name: str, config: Mapping[str, Any]) -> list[str]:
+    """The words that are new in the line of gan-train against the finding ``name``; none if no change is known."""
+    return REMEDIES[name](Seen(config)) if name in REMEDIES else []
+
+
+def kept(words: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Those of ``words`` that the ``new`` ones don't replace: the same key, or a key in a group that they choose."""
+    keys = [word.partition("=")[0] for word in new]
 
     def stays(word: str) -> bool:
         key = word.lstrip("+~").partition("=")[0]
@@ -39,13 +43,13 @@ def held_back(seen: Seen) -> list[str]:
     """D is held back: one step of D a turn if it has several, else no saturating loss, and a penalty that bites."""
     if seen.option("k", 1) > 1:
         return ["k=1"]
-    changes = ["loss=nonsaturating"] if seen.loss == "minimax" else []
+    new = ["loss=nonsaturating"] if seen.loss == "minimax" else []
     gamma = seen.option("penalty.gamma")
     if not seen.option("penalty._target_"):
-        changes += r1(seen)
+        new += r1(seen)
     elif isinstance(gamma, int | float):
-        changes.append(f"penalty.gamma={gamma * 10 if gamma > 0.01 else usual_gamma(seen):.4g}")
-    return changes
+        new.append(f"penalty.gamma={gamma * 10 if gamma > 0.01 else usual_gamma(seen):.4g}")
+    return new
 
 
 def r1(seen: Seen) -> list[str]:
@@ -60,12 +64,12 @@ def usual_gamma(seen: Seen) -> float:
 
 def slower(seen: Seen) -> list[str]:
     """Both rates a tenth, and at most :data:`FIXED_RATE`. No saturating loss; and a penalty, if there is none."""
-    changes = ["loss=nonsaturating"] if seen.loss == "minimax" else []
+    new = ["loss=nonsaturating"] if seen.loss == "minimax" else []
     for side in ("generator", "discriminator"):
         rate = seen.option(f"optimizer.{side}.lr")
         if isinstance(rate, int | float) and rate > 0:
-            changes.append(f"optimizer.{side}.lr={min(rate / 10, FIXED_RATE):.2g}")
-    return changes + ([] if seen.option("penalty._target_") else r1(seen))
+            new.append(f"optimizer.{side}.lr={min(rate / 10, FIXED_RATE):.2g}")
+    return new + ([] if seen.option("penalty._target_") else r1(seen))
 
 
 def against_collapse(seen: Seen) -> list[str]:
@@ -101,7 +105,7 @@ def slow_g(seen: Seen) -> bool:
     return all(isinstance(rate, int | float) for rate in rates) and rates[0] < rates[1] / 100
 
 
-def against_standing_still(seen: Seen) -> list[str]:
+def against_slow_g(seen: Seen) -> list[str]:
     """D's rate for a G whose own is next to nothing, else what helps a G without a gradient."""
     return equal_rates(seen) if slow_g(seen) else against_no_gradient(seen)
 
@@ -131,8 +135,8 @@ REMEDIES = {
     "rate_too_high": slower,
     "no_gradient": against_no_gradient,
     "collapse": against_collapse,
-    "g_stands_still": against_standing_still,
-    "d_overpowers": lambda seen: equal_rates(seen) if slow_g(seen) else held_back(seen),
+    "g_stands_still": against_slow_g,
+    "d_overpowers": against_slow_g,
     "d_at_chance": freed,
     "d_memorises": augmented,
     "augmentation_leaks": unaugmented,
