@@ -40,10 +40,9 @@ def kept(words: Sequence[str], new: Sequence[str]) -> list[str]:
 
 
 def held_back(seen: Seen) -> list[str]:
-    """D is held back: one step of D a turn if it has several, else no saturating loss, and a penalty that bites."""
-    if seen.option("k", 1) > 1:
-        return ["k=1"]
-    new = ["loss=nonsaturating"] if seen.loss == "minimax" else []
+    """D is held back: one step of D a turn, no saturating loss, a penalty that bites."""
+    new = ["k=1"] if seen.option("k", 1) > 1 else []
+    new += ["loss=nonsaturating"] if seen.loss == "minimax" else []
     gamma = seen.option("penalty.gamma")
     if not seen.option("penalty._target_"):
         new += r1(seen)
@@ -73,19 +72,27 @@ def slower(seen: Seen) -> list[str]:
 
 
 def against_collapse(seen: Seen) -> list[str]:
-    """A penalty if there is none, else slower steps; the same rate for both; a larger batch."""
-    if rates_apart(seen):
+    """A penalty if there is none, and D's rate for a G that is much faster; else a larger batch, or slower steps."""
+    if high_rates(seen):
         return slower(seen)
+    if hasty_g(seen):
+        return [*held_back(seen), *equal_rates(seen)]
     if not seen.option("penalty._target_") or seen.option("penalty.gamma") == 0:
         return held_back(seen)
     size = seen.option("batch_size", 32)
     return [f"batch_size={size * 4}"] if size < 64 else slower(seen)
 
 
-def rates_apart(seen: Seen) -> bool:
+def high_rates(seen: Seen) -> bool:
     """Whether a rate of Adam is so high that it alone explains the trouble."""
     rates = [seen.option(f"optimizer.{side}.lr") for side in ("generator", "discriminator")]
     return any(isinstance(rate, int | float) and rate > HIGH_RATE for rate in rates)
+
+
+def hasty_g(seen: Seen) -> bool:
+    """Whether G's rate is more than four times D's: G runs to where D was, from mode to mode."""
+    rates = [seen.option(f"optimizer.{side}.lr") for side in ("generator", "discriminator")]
+    return all(isinstance(rate, int | float) for rate in rates) and rates[0] > 4 * rates[1]
 
 
 def equal_rates(seen: Seen) -> list[str]:
@@ -96,7 +103,7 @@ def equal_rates(seen: Seen) -> list[str]:
 
 def against_no_gradient(seen: Seen) -> list[str]:
     """Slower steps if the rates are high, else D is held back."""
-    return slower(seen) if rates_apart(seen) else held_back(seen)
+    return slower(seen) if high_rates(seen) else held_back(seen)
 
 
 def slow_g(seen: Seen) -> bool:
