@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import EpsImagePlugin, Image, ImageFile, ImageOps
 
-from gan_cli.data import Dataset, Sampler, cifar, idx, resized, to_unit
+from gan_cli.data import Dataset, Sampler, cifar, decode, idx, resized, to_unit
 from gan_cli.data.folder import folder
 from gan_cli.errors import UserError
 from gan_cli.sampling import to_uint8
@@ -420,3 +420,12 @@ def test_damaged_exif_does_not_cost_the_picture(tmp_path, capsys):
     assert dataset.images[:, 0, 0, 0].tolist() == [0, 200]
     assert "passed over" not in dataset.description
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+def test_an_image_s_array_is_its_own(mode, channels):
+    image = Image.new(mode, (3, 2))
+    array = decode.as_array(image)
+    assert array.shape == (channels, 2, 3)
+    array[:] = 9  # torch warns of arrays that can't be written to
+    assert decode.as_array(image).max() == 0

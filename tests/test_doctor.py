@@ -165,10 +165,12 @@ def test_a_g_that_hardly_moves_gets_the_rate_of_d():
 
 def test_several_steps_of_d_become_one_and_points_get_a_small_gamma():
     bare = {**CONFIG, "penalty": {"_target_": None}}
-    assert remedies.line("d_overpowers", {**bare, "k": 5}, ["k=5"], "x") == "gan-train k=1 run_dir=x-treated"
+    assert remedies.line("d_overpowers", {**bare, "k": 5}, ["k=5"], "x") == "gan-train k=1 penalty=r1 run_dir=x-treated"
     assert remedies.line("d_overpowers", bare, [], "x") == "gan-train penalty=r1 run_dir=x-treated"
     points = {**bare, "image_shape": [2]}
     assert remedies.line("collapse", points, [], "x") == "gan-train penalty=r1 penalty.gamma=0.01 run_dir=x-treated"
+    hasty = {**points, "optimizer": {"generator": {"lr": 0.003}, "discriminator": {"lr": 0.0005}}}
+    assert remedies.changes("collapse", hasty) == ["penalty=r1", "penalty.gamma=0.01", "optimizer.generator.lr=0.0005"]
 
 
 def test_a_choice_of_a_group_replaces_the_keys_within_it():

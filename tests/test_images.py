@@ -7,6 +7,7 @@ from PIL import Image
 from torch import nn
 
 from gan_cli import sampling
+from gan_cli.latents import Latents
 from gan_cli.networks import conv
 from gan_cli.noise import Noise
 from gan_cli.pictures import animation, grids
@@ -64,7 +65,7 @@ def test_a_grid_is_row_major_undistorted_and_in_its_own_colours():
 
 def test_npz_and_png_hold_what_was_generated(tmp_path):
     batch = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
-    write_npz(batch, tmp_path / "s.npz")
+    write_npz(batch, tmp_path / "s.npz", Latents(torch.zeros(5, 2)))
     with np.load(tmp_path / "s.npz") as archive:
         assert archive["images"].dtype == np.uint8
         assert archive["images"].tolist() == batch.permute(0, 2, 3, 1).tolist()

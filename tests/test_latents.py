@@ -351,7 +351,6 @@ def test_mixing_is_shown_beside_its_sources(draw, shown):
     assert body.shape == (4, 4, 1, 8, 8) and (body[0, 0] == 255).all()
     assert (body[1:, 0].int() - plain[:3].int()).abs().max() <= 1
     assert (body[0, 1:].int() - plain[3:].int()).abs().max() <= 1
-    draw("classes", figure="mixing", n=4)
     with pytest.raises(UserError, match="this generator has none"):
         draw("plain", figure="mixing")
 
@@ -371,6 +370,7 @@ def test_a_walk_passes_through_its_latents(draw, runs, tmp_path, run):
         draw(run, figure="walk", latents=str(tmp_path / "one.npz"))
 
 
+@SLOW
 def test_a_figure_of_few_latents_shows_what_there_is(draw, tmp_path, shown, caplog):
     np.savez(tmp_path / "one.npz", z=np.zeros((1, 6), np.float32))
     with caplog.at_level(logging.WARNING):

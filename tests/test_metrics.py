@@ -1,5 +1,7 @@
 """The Fréchet distance against SciPy, and the classifier it is measured with."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -20,6 +22,11 @@ def test_frechet_distance_is_scipys():
     expected = mean_term + np.trace(c_real + c_fake - 2 * scipy.linalg.sqrtm(c_real @ c_fake).real)
     assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-8)
     assert frechet_distance(fake, real) == pytest.approx(expected, rel=1e-8)
+
+
+def test_one_sample_has_no_frechet_distance():
+    assert math.isnan(frechet_distance(torch.rand(1, 3), torch.rand(5, 3)))
+    assert math.isnan(frechet_distance(torch.rand(5, 3), torch.rand(1, 3)))
 
 
 def test_frechet_distance_of_a_set_to_itself_and_of_a_shift():

@@ -15,7 +15,9 @@ from torch import nn
 from gan_cli.commands import sample
 from gan_cli.config import selection
 from gan_cli.config.saved import SavedRun
+from gan_cli.data import to_unit
 from gan_cli.errors import UserError
+from gan_cli.networks import mlp
 from gan_cli.pictures import animation
 from gan_cli.rundir import checkpoint
 
@@ -105,6 +107,22 @@ def test_figures_are_pictures_in_the_run_folder(draw, tmp_path, monkeypatch):
     for out in ("x.npz", "folder", "x.gif"):
         with pytest.raises(UserError, match="figure=neighbours is a picture: out=FILE.png"):
             draw(tmp_path / out, figure="neighbours")
+
+
+def test_ranked_samples_fall_in_the_logits_of_d(draw, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    generator, discriminator = mlp.Generator((1, 8, 8), 4, widths=(8,)), mlp.Discriminator((1, 8, 8), widths=(8,))
+    save_modules(
+        tmp_path / "run/checkpoints", checkpoint.Progress(7, 70, 1.5), {"net": NET, "image_shape": [1, 8, 8]},
+        {"generator": generator, "ema": generator, "discriminator": discriminator},
+    )  # fmt: skip
+    shown = []
+    monkeypatch.setattr(sample, "_picture", lambda images, *_: shown.append(images) or Image.new("L", (1, 1)))
+    assert draw(None, figure="ranked", n=40) == tmp_path / "run/ranked.png"
+    logits = discriminator(to_unit(shown[0])).detach()
+    assert (logits.diff() <= 1e-6).all() and logits[0] > logits[-1]
+    draw(None, n=40)
+    assert torch.equal(shown[1].flatten(1).sort(dim=0)[0], shown[0].flatten(1).sort(dim=0)[0])  # the same samples
 
 
 @pytest.mark.parametrize("shape", [[1500, 8, 8], [5, 8, 8], [2, 8, 8], [1, 8], [1, 8, 4097], [True, 8, 8], "1,8", None])

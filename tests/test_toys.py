@@ -202,7 +202,7 @@ def test_figure_1_from_the_command_to_its_frames(tmp_path):
             assert picture.size == (770, 550)
     assert list(tmp_path.glob("training.*"))
     options = {"seed": 0, "weights": "ema", "batch_size": 64, "labels": None, "device": "cpu", "trust": []}
-    options |= {"figure": "grid", "root": None, "scale": 1, "truncation": 1.0}
+    options |= {"figure": "grid", "root": None, "scale": 1, "truncation": 1.0, "latents": 8}
     out = sample.run({"ckpt": str(tmp_path), "n": 100, "out": str(tmp_path / "x.npz"), **options})
     points = np.load(out)["samples"]
     assert points.shape == (100, 1) and points.dtype == np.float32

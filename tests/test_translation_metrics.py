@@ -87,6 +87,8 @@ def test_what_does_not_apply_says_why(images, monkeypatch):
     for name in ("paired", "lpips", "cycle"):
         with pytest.raises(Inapplicable, match="needs"):
             METRICS[name](apart)
+    with pytest.raises(Inapplicable, match="two held-out images or more"):
+        METRICS["frechet"](_data([some[:1] for some in images]))
     monkeypatch.setitem(sys.modules, "torchmetrics.functional.image.lpips", None)
     with pytest.raises(Inapplicable, match="lpips"):
         METRICS["lpips"](_data(images))

@@ -36,6 +36,8 @@ def _told(found: Examined) -> str:
         if one["until"] is None:
             lines += ["", f"{one['severity']}: {one['title']}, since step {one['since']:,}", f"  {one['evidence']}"]
             lines.append(f"  {one['why']}")
+            if one["changes"] and one["line"] not in typed:
+                lines.append(f"  change: {' and '.join(one['changes'])}")
             lines += [f"  type: {'the same' if one['line'] in typed else one['line']}"] if one["line"] else []
             typed.add(one["line"])
     ended = [one for one in found.findings if one["until"] is not None and one["severity"] != "note"]

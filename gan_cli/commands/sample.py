@@ -16,7 +16,7 @@ from gan_cli import sampling
 from gan_cli.config.latents import Source, truncate
 from gan_cli.config.saved import SavedRun, open_run
 from gan_cli.config.selection import classes, seeds
-from gan_cli.data import Dataset
+from gan_cli.data import Dataset, to_unit
 from gan_cli.errors import UserError
 from gan_cli.latents import Mapped, Styled
 from gan_cli.metrics.extractor import Extractor, extractor_for
@@ -147,7 +147,7 @@ def _write_mixing(job: Job) -> None:
 
 
 def _write_images(job: Job) -> None:
-    """A grid, an array, a folder of PNGs, or ``figure=neighbours``."""
+    """A grid, an array, a folder of PNGs, ``figure=ranked``, or ``figure=neighbours``."""
     config, (figure, scale) = job.config, (job.config["figure"], job.config["scale"])
     whole_rows = figure == "grid" and job.suffix == ".png"
     given = job.source.asked(config["n"], whole_rows)
@@ -169,7 +169,11 @@ def _write_images(job: Job) -> None:
         extractor = _extractor(train, devices.device(config["device"]))
         figures.write_neighbours(torch.cat(list(blocks)), train.images, job.out, extractor)
     elif job.suffix == ".png":
-        write_png(_picture(torch.cat(list(blocks)), columns, scale), job.out)
+        images = torch.cat(list(blocks))
+        if figure == "ranked":
+            logits = sampling.judge(job.saved.discriminator(), to_unit(images), labels)
+            images = images[logits.argsort(descending=True)]
+        write_png(_picture(images, columns, scale), job.out)
     elif job.suffix == ".npz":
         write_npz(torch.cat(list(blocks)), job.out, given)
     else:
@@ -214,6 +218,7 @@ def _write_points(job: Job) -> None:
 
 FIGURES = {
     "grid": _write_images,
+    "ranked": _write_images,
     "neighbours": _write_images,
     "interpolation": _write_interpolation,
     "walk": _write_loop,

@@ -92,9 +92,9 @@ class SampleConfig:
     )
     figure: str = key(
         "grid",
-        "grid; neighbours: and the nearest training images; interpolation: on paths in z; walk: a loop; directions: "
-        "the most telling; mixing: of styles; truncation: a row for each psi",
-        choices=("grid", "neighbours", "interpolation", "walk", "directions", "mixing", "truncation"),
+        "grid; ranked: the most real to D first; neighbours: beside training images; interpolation: on paths in z; "
+        "walk: a loop; directions: the most telling; mixing: of styles; truncation: a row for each psi",
+        choices=("grid", "ranked", "neighbours", "interpolation", "walk", "directions", "mixing", "truncation"),
     )
     scale: int = key(1, "enlarges images in grids, PNGs of their own and animations", at_least=1, at_most=64)
     latents: Any = key(8, "of an animation: latents that its loop leads through; FILE.npz: draw exactly these latents")

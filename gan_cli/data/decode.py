@@ -103,9 +103,9 @@ def _pixels(image: Image.Image, target: Target) -> np.ndarray:
 
 
 def as_array(image: Image.Image) -> np.ndarray:
-    """An image in mode L, RGB or RGBA as uint8 ``[C, H, W]``."""
+    """An image in mode L, RGB or RGBA as uint8 ``[C, H, W]``, which can be written to."""
     shaped = np.asarray(image).reshape(image.height, image.width, -1)
-    return np.ascontiguousarray(shaped.transpose(2, 0, 1))
+    return np.array(shaped.transpose(2, 0, 1), order="C")
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -47,7 +47,7 @@ def collapse(seen: Seen) -> str | None:
         return None
     std, distance = (max(look.get(name, 1.0) for look in looks) for name in ("sample_std", "sample_distance"))
     if std < 0.5 or distance < 1 / 3:
-        return f"the samples' standard deviation is {std:.2f} of the data's, their median distance {distance:.2f}"
+        return f"the samples' standard deviation is {std:.2f} of the data's, their median distance {distance:.2f} of it"
     return None
 
 
@@ -82,7 +82,7 @@ def d_memorises(seen: Seen) -> str | None:
     held_out = [look["r_v"] for look in seen.looks[-2:] if "r_v" in look]
     if held_out:  # it tells memory from a D that is right on images which it has never seen
         if len(held_out) == 2 and min(held_out) > 0.5 and 2 * real - 1 > 0.3:
-            return f"r_v = {min(held_out):.2f} (above 0.5) after {epochs:,.1f} epochs"
+            return f"r_v = {min(held_out):.2f}, where 0 is no memory and 1 is complete, after {epochs:,.1f} epochs"
         return None
     if epochs < 10:
         return None

@@ -18,15 +18,19 @@ def line(name: str, config: Mapping[str, Any], words: Sequence[str], run_dir: st
     """
     if name == "past_its_best":
         return typed.line("gan-sample", [typed.word("ckpt", f"{run_dir}/checkpoints/best.safetensors"), "n=64"])
-    changes = REMEDIES[name](Seen(config)) if name in REMEDIES else []
-    if not changes:
+    if not (new := changes(name, config)):
         return None
-    return typed.line("gan-train", [*kept(words, changes), *changes, typed.word("run_dir", f"{run_dir}-treated")])
+    return typed.line("gan-train", [*kept(words, new), *new, typed.word("run_dir", f"{run_dir}-treated")])
 
 
-def kept(words: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """Those of ``words`` that the ``changes`` don't replace: the same key, or a key within a group that they choose."""
-    keys = [word.partition("=")[0] for word in changes]
+def changes(name: str, config: Mapping[str, Any]) -> list[str]:
+    """The words that are new in the line of gan-train against the finding ``name``; none if no change is known."""
+    return REMEDIES[name](Seen(config)) if name in REMEDIES else []
+
+
+def kept(words: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Those of ``words`` that the ``new`` ones don't replace: the same key, or a key in a group that they choose."""
+    keys = [word.partition("=")[0] for word in new]
 
     def stays(word: str) -> bool:
         key = word.lstrip("+~").partition("=")[0]
@@ -36,16 +40,15 @@ def kept(words: Sequence[str], changes: Sequence[str]) -> list[str]:
 
 
 def held_back(seen: Seen) -> list[str]:
-    """D is held back: one step of D a turn if it has several, else no saturating loss, and a penalty that bites."""
-    if seen.option("k", 1) > 1:
-        return ["k=1"]
-    changes = ["loss=nonsaturating"] if seen.loss == "minimax" else []
+    """D is held back: one step of D a turn, no saturating loss, a penalty that bites."""
+    new = ["k=1"] if seen.option("k", 1) > 1 else []
+    new += ["loss=nonsaturating"] if seen.loss == "minimax" else []
     gamma = seen.option("penalty.gamma")
     if not seen.option("penalty._target_"):
-        changes += r1(seen)
+        new += r1(seen)
     elif isinstance(gamma, int | float):
-        changes.append(f"penalty.gamma={gamma * 10 if gamma > 0.01 else usual_gamma(seen):.4g}")
-    return changes
+        new.append(f"penalty.gamma={gamma * 10 if gamma > 0.01 else usual_gamma(seen):.4g}")
+    return new
 
 
 def r1(seen: Seen) -> list[str]:
@@ -60,28 +63,36 @@ def usual_gamma(seen: Seen) -> float:
 
 def slower(seen: Seen) -> list[str]:
     """Both rates a tenth, and at most :data:`FIXED_RATE`. No saturating loss; and a penalty, if there is none."""
-    changes = ["loss=nonsaturating"] if seen.loss == "minimax" else []
+    new = ["loss=nonsaturating"] if seen.loss == "minimax" else []
     for side in ("generator", "discriminator"):
         rate = seen.option(f"optimizer.{side}.lr")
         if isinstance(rate, int | float) and rate > 0:
-            changes.append(f"optimizer.{side}.lr={min(rate / 10, FIXED_RATE):.2g}")
-    return changes + ([] if seen.option("penalty._target_") else r1(seen))
+            new.append(f"optimizer.{side}.lr={min(rate / 10, FIXED_RATE):.2g}")
+    return new + ([] if seen.option("penalty._target_") else r1(seen))
 
 
 def against_collapse(seen: Seen) -> list[str]:
-    """A penalty if there is none, else slower steps; the same rate for both; a larger batch."""
-    if rates_apart(seen):
+    """A penalty if there is none, and D's rate for a G that is much faster; else a larger batch, or slower steps."""
+    if high_rates(seen):
         return slower(seen)
+    if hasty_g(seen):
+        return [*held_back(seen), *equal_rates(seen)]
     if not seen.option("penalty._target_") or seen.option("penalty.gamma") == 0:
         return held_back(seen)
     size = seen.option("batch_size", 32)
     return [f"batch_size={size * 4}"] if size < 64 else slower(seen)
 
 
-def rates_apart(seen: Seen) -> bool:
+def high_rates(seen: Seen) -> bool:
     """Whether a rate of Adam is so high that it alone explains the trouble."""
     rates = [seen.option(f"optimizer.{side}.lr") for side in ("generator", "discriminator")]
     return any(isinstance(rate, int | float) and rate > HIGH_RATE for rate in rates)
+
+
+def hasty_g(seen: Seen) -> bool:
+    """Whether G's rate is more than four times D's: G runs to where D was, from mode to mode."""
+    rates = [seen.option(f"optimizer.{side}.lr") for side in ("generator", "discriminator")]
+    return all(isinstance(rate, int | float) for rate in rates) and rates[0] > 4 * rates[1]
 
 
 def equal_rates(seen: Seen) -> list[str]:
@@ -92,7 +103,7 @@ def equal_rates(seen: Seen) -> list[str]:
 
 def against_no_gradient(seen: Seen) -> list[str]:
     """Slower steps if the rates are high, else D is held back."""
-    return slower(seen) if rates_apart(seen) else held_back(seen)
+    return slower(seen) if high_rates(seen) else held_back(seen)
 
 
 def slow_g(seen: Seen) -> bool:
@@ -101,7 +112,7 @@ def slow_g(seen: Seen) -> bool:
     return all(isinstance(rate, int | float) for rate in rates) and rates[0] < rates[1] / 100
 
 
-def against_standing_still(seen: Seen) -> list[str]:
+def against_slow_g(seen: Seen) -> list[str]:
     """D's rate for a G whose own is next to nothing, else what helps a G without a gradient."""
     return equal_rates(seen) if slow_g(seen) else against_no_gradient(seen)
 
@@ -131,8 +142,8 @@ REMEDIES = {
     "rate_too_high": slower,
     "no_gradient": against_no_gradient,
     "collapse": against_collapse,
-    "g_stands_still": against_standing_still,
-    "d_overpowers": lambda seen: equal_rates(seen) if slow_g(seen) else held_back(seen),
+    "g_stands_still": against_slow_g,
+    "d_overpowers": against_slow_g,
     "d_at_chance": freed,
     "d_memorises": augmented,
     "augmentation_leaks": unaugmented,

@@ -1,5 +1,7 @@
 """The Fréchet distance between two sets of features: Heusel et al. 2017 (arXiv 1706.08500), equation 6."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -7,9 +9,12 @@ from torch import Tensor
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))`` of two sets of features ``[N, F]`` and ``[M, F]``, at least 0.
 
-    The means m and covariances C (divisor n - 1) are float64. The distance is biased upwards at small N or M. Compare
+    The means m and covariances C (divisor n - 1) are float64. A set of one sample has no covariance: the distance is
+    nan. The distance is biased upwards at small N or M. Compare
     only distances with the same numbers of samples and the same feature extractor.
     """
+    if min(len(real), len(fake)) < 2:
+        return math.nan
     real, fake = real.double(), fake.double()
     mean_term = (real.mean(dim=0) - fake.mean(dim=0)).square().sum()
     c_real, c_fake = torch.cov(real.T), torch.cov(fake.T)

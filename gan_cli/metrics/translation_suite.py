@@ -96,6 +96,8 @@ def lpips(data: TranslationData) -> dict[str, Measurement]:
 
 
 def frechet(data: TranslationData) -> dict[str, Measurement]:
+    if min(len(data.sources), len(data.targets)) < 2:
+        raise Inapplicable("needs two held-out images or more")
     value = translation.frechet(data.outputs, data.targets, data.extractor)
     before = None if data.untouched is None else translation.frechet(data.untouched, data.targets, data.extractor)
     return {"frechet": data.measured(value, before, extractor=data.extractor)}

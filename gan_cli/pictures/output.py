@@ -15,6 +15,7 @@ from gan_cli.latents import Latents
 # The suffixes that a figure is written as; "" is a folder of PNGs.
 WRITTEN = {
     "grid": (".png", ".npz", ""),
+    "ranked": (".png",),
     "neighbours": (".png",),
     "interpolation": (".png", ".gif", ".webp", ".mp4", ""),
     "walk": (".webp", ".gif", ".mp4", ""),

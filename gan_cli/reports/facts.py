@@ -120,7 +120,8 @@ def examined_run(
     order = [*doctor.now, *(one for one in doctor.history if one.until is not None)]
     findings = [
         {"name": one.name, "severity": one.severity, "title": one.title, "since": one.since, "until": one.until,
-         "evidence": one.evidence, "why": one.why, "line": remedies.line(one.name, config, words, typed.shown(run_dir))}
+         "evidence": one.evidence, "why": one.why, "changes": remedies.changes(one.name, config),
+         "line": remedies.line(one.name, config, words, typed.shown(run_dir))}
         for one in order
     ]  # fmt: skip
     return Examined(doctor, verdict(doctor), findings)

@@ -27,6 +27,7 @@ NUMBERS = 60_000  # of all curves of several runs
 CURVES = 60  # runs whose curves are drawn
 FIGURES = {
     "sample.png": "Samples, as gan-sample drew them",
+    "ranked.png": "Samples by the discriminator's judgement: the most real first",
     "neighbours.png": "Samples beside their nearest training images",
     "interpolation.png": "Paths between latents",
     "directions.png": "Directions in the latents",
