@@ -18,6 +18,7 @@ import torch
 import gan_cli
 from gan_cli.files import replacing
 from gan_cli.pictures.grids import grid
+from gan_cli.reports.facts import examine
 from gan_cli.rundir.records import read_metrics
 
 COLUMNS = 10
@@ -64,6 +65,14 @@ def measured(folder: Path, recipe: str, seconds: float) -> dict[str, float]:
     return {"steps": last["step"], "rate": last["images"] / last["seconds"], **known, "frechet_random": random}
 
 
+def said(folder: Path) -> str:
+    """The findings that hold at the end of a run."""
+    return (
+        ", ".join(f"`{one['name']}` {one['since']}" for one in examine(folder).findings if one["until"] is None)
+        or "none"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -71,17 +80,18 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=RECIPES, default=list(RECIPES))
     asked = parser.parse_args()
     rows = [
-        "| recipe | steps | images/s | frechet_attributes | attribute_kl | values of 158 | frechet_random |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | steps | images/s | frechet_attributes | attribute_kl | values of 158 | frechet_random | findings |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     samples = []
     for name in asked.only:
-        row = measured(asked.folder / name, RECIPES[name], asked.seconds)
+        folder = asked.folder / name
+        row = measured(folder, RECIPES[name], asked.seconds)
         rows.append(
             f"| {name} | {row['steps']:,} | {row['rate']:.0f} | {row['frechet_attributes']:,.0f} | "
-            f"{row['attribute_kl']:.3f} | {row['values_hit']:.0f} | {row['frechet_random']:.3f} |"
+            f"{row['attribute_kl']:.3f} | {row['values_hit']:.0f} | {row['frechet_random']:.3f} | {said(folder)} |"
         )
-        samples.append(gan_cli.sample(asked.folder / name, n=COLUMNS, seed=1))
+        samples.append(gan_cli.sample(folder, n=COLUMNS, seed=1))
     print("\n".join(rows))
     sheet = grid(torch.cat(samples), columns=COLUMNS)
     with replacing(path := asked.folder / "gallery.webp") as file:
