@@ -21,7 +21,6 @@ from gan_cli.exports.program import Checked
 from gan_cli.exports.subject import Subject
 from gan_cli.files import write_atomic
 from gan_cli.pictures.grids import grid, write_png
-from gan_cli.pictures.output import PROMISING
 from gan_cli.reports.facts import evaluated, words_of
 from gan_cli.rundir import layout, status
 from gan_cli.translating import mode_for
@@ -55,7 +54,7 @@ def _writer(out: Path) -> Callable[[SavedRun, nn.Module, Path, Mapping[str, Any]
     found = {".onnx": _write_onnx, ".pt2": _write_program, ".html": _write_page, ".htm": _write_page}.get(suffix)
     if found and out.is_dir():
         raise UserError(f"out={out} is a folder; choose another name")
-    if not found and (out.is_file() or suffix in PROMISING):
+    if not found and (out.is_file() or (suffix and not out.is_dir())):
         raise UserError(f"out={out}: gan-export writes .onnx, .pt2, .html, or a folder (a name without a suffix)")
     return found or _write_folder
 

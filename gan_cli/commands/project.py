@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 POOL = 1024  # latents among which each image finds those that it begins from
 SHOWN = 64  # images in the picture
 HELD_OUT, TRAINING = "held-out", "training"
+DIGITS = (28, 28)  # the size that the digit classifier knows
 
 
 class Group(NamedTuple):
@@ -58,10 +59,11 @@ def run(config: Mapping[str, Any]) -> str:
     out = Path(os.path.expanduser(config["out"] or layout.run_folder(saved.path) / "projected"))
     if out.is_file():
         raise UserError(f"out={out} is a file, not a folder; choose another name")
-    splits = _splits(saved, config)
+    n = (32 if config["input"] is None else 0) if config["n"] is None else config["n"]
+    splits = _splits(saved, config, n)
     groups = {} if config["input"] is None else {"input": _read(config["input"], saved.image_shape)}
-    if splits is not None and config["n"]:
-        groups |= _of_data(splits, config["n"], config["seed"])
+    if splits is not None and n:
+        groups |= _of_data(splits, n, config["seed"])
     shown = next(iter(groups), TRAINING)
     if shown == TRAINING:
         raise UserError("no held-out images of the run's data: give input=PATH, or n=1 or more if the data have some")
@@ -94,14 +96,19 @@ def _read(word: str, shape: tuple[int, ...]) -> Group:
     return Group(names, torch.stack(images))
 
 
-def _splits(saved: SavedRun, config: Mapping[str, Any]) -> Splits | None:
-    """The run's data; None, and a line, if they are not at hand and not needed."""
+def _splits(saved: SavedRun, config: Mapping[str, Any], n: int) -> Splits | None:
+    """The run's data; None if they are not needed, and a line if they are not at hand. They may take long to read.
+
+    The data's classes tell digits from other images of their size: see :func:`_extractor`.
+    """
+    if config["input"] is not None and not n and saved.image_shape[1:] != DIGITS:
+        return None
     try:
         return saved.splits(config["root"])
     except UserError as error:
         if config["input"] is None:
             raise
-        if config["n"]:
+        if n:
             log.warning("no images for comparison: %s", error)
         return None
 
@@ -123,7 +130,7 @@ def _extractor(saved: SavedRun, splits: Splits | None, device: torch.device) -> 
     Both take floating numbers in [0, 255] and let gradients pass. Neither needs a download.
     """
     digits = splits is not None and are_digits(saved.image_shape, splits.train.class_names)
-    return digit_extractor(device) if digits and saved.image_shape[1:] == (28, 28) else random_extractor(device)
+    return digit_extractor(device) if digits and saved.image_shape[1:] == DIGITS else random_extractor(device)
 
 
 def _projected(

@@ -116,7 +116,7 @@ class ProjectConfig:
     ckpt: str = field(default=MISSING, metadata={"help": "a run folder or a checkpoint file"})
     input: str | None = key(None, "an image, a folder or a .zip file; null: held-out images of the run's data")
     out: str | None = key(None, "a folder; null: projected in the run folder")
-    n: int = key(32, "held-out and training images for comparison; 0 for none", at_least=0, at_most=10_000)
+    n: int | None = key(None, "held-out and training images beside; null: 32, with input 0", at_least=0, at_most=10_000)
     space: str | None = key(None, "z or w; null: w, if the generator has it", choices=("z", "w"))
     starts: int = key(8, "latents that each image begins from", at_least=1, at_most=256)
     steps: int = key(100, "steps of Adam", at_least=4, at_most=100_000)

@@ -135,14 +135,18 @@
     return move;
   }
 
+  const asked = { picture: 0, samples: 0 };  // jobs so far
+
   async function drawPicture() {
     const t = Number(at("mix").value) / 100, [a, b] = state.ends;
     const z = between(latentOf(state.samples[a]), latentOf(state.samples[b]), t), move = moved();
     const inputs = data.mapped ? inputsOf(z, label(t < 0.5 ? a : b), psi(), move)
       : inputsOf(z.map((x, i) => x + move[i]), label(t < 0.5 ? a : b), psi());
-    const told = `${t === 0 ? `sample ${a + 1}` : t === 1 ? `sample ${b + 1}` : `${100 - 100 * t}% of the way back from `
-      + `sample ${b + 1} to sample ${a + 1}`}${data.classes.length ? `, ${data.classes[label(t < 0.5 ? a : b)]}` : ""}`;
+    const told = `${t === 0 ? `sample ${a + 1}` : t === 1 ? `sample ${b + 1}` : `${Math.round(100 * t)}% of the way from `
+      + `sample ${a + 1} to sample ${b + 1}`}${data.classes.length ? `, class ${data.classes[label(t < 0.5 ? a : b)]}` : ""}`;
+    const mine = ++asked.picture;
     const image = await compute("picture", inputs);
+    if (mine !== asked.picture) return;  // a later job has begun: several workers draw at a time
     at("picture").getContext("2d").putImageData(pixels(image), 0, 0);
     at("picture").setAttribute("aria-label", told);
     at("told").textContent = told;
@@ -150,9 +154,11 @@
   }
 
   function drawSamples() {
+    const mine = ++asked.samples;
     tiles.forEach(async (tile, i) => {
       const truncation = psi();
       const image = await compute(`sample ${i}`, inputsOf(latentOf(state.samples[i]), label(i), truncation));
+      if (mine !== asked.samples) return;
       tile.querySelector("canvas").getContext("2d").putImageData(pixels(image), 0, 0);
       tile.dataset.drawn = truncation;
     });
