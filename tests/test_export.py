@@ -170,6 +170,8 @@ def test_a_folder_is_a_repository_of_the_hub_and_its_card_says_how_to_use_it(run
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["out=x.foo"], "gan-export writes .onnx, .pt2, .html, or a folder"),
+        (["out=x", "opset=18"], "opset= is for .onnx files"),
         (["out=other"], "out=other holds other files"),
         (["out=x.png"], "gan-export writes .onnx, .pt2, .html, or a folder"),
         (["out=run.onnx", "backward=true"], "backward= is for CycleGAN's second generator"),

@@ -42,6 +42,8 @@ def run(config: Mapping[str, Any]) -> str:
     write = _writer(out)
     if config["backward"] and not saved.translates:
         raise UserError("backward= is for CycleGAN's second generator: leave it out here")
+    if config["opset"] is not None and write is not _write_onnx:
+        raise UserError("opset= is for .onnx files: leave it out here")
     generator = saved.generator(config["weights"], config["backward"])
     found = write(saved, generator, out, config)
     errors = ", ".join(f"{'x'.join(map(str, one.shape))}: {one.error:.2g}" for one in found)

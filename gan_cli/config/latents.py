@@ -135,6 +135,8 @@ def truncate(generator: nn.Module, source: Source, psi: float) -> None:
     Without w it is the prior that is truncated, by ``source``, and a line says how.
     """
     if not source.mapped:
+        if source.file is not None:  # it refuses truncation itself
+            return
         if psi > 1:
             raise UserError(f"truncation={psi:g} widens the w of net=stylegan2 alone: take 1 or less here")
         where = (
