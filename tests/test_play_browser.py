@@ -79,17 +79,17 @@ def test_all_of_it_works_from_the_keyboard(opened, pages):  # noqa: F811
     page = opened(pages["conv"])
     ready(page)
     told = page.locator("#told")
-    assert told.inner_text() == "sample 1, zero"
+    assert told.inner_text() == "sample 1, class zero"
     page.locator("#samples button").first.focus()
     for key in ("ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
     page.keyboard.press("b")
     page.keyboard.press("Enter")
-    told.get_by_text("sample 3, zero").wait_for()
+    told.get_by_text("sample 3, class zero").wait_for()
     assert page.locator("#samples button").nth(2).get_attribute("aria-label") == "sample 3, end B"
     page.locator("#mix").focus()
     page.keyboard.press("Home")
-    told.get_by_text("sample 1, zero").wait_for()
+    told.get_by_text("sample 1, class zero").wait_for()
     before = picture(page)
     page.keyboard.press("ArrowRight")
     told.get_by_text("1% of the way from sample 1 to sample 3, class zero").wait_for()
