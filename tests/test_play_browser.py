@@ -37,7 +37,8 @@ def pages(tmp_path_factory):
         folder = tmp_path_factory.mktemp(name)
         save_modules(folder / "checkpoints", Progress(7, 70, 1.5), config, {"generator": generator, "ema": generator})
         path = folder / "play.html"
-        export.run({"ckpt": folder, "out": str(path), "weights": "ema", "dtype": None, "backward": False, "trust": []})
+        words = {"weights": "ema", "dtype": None, "opset": None, "backward": False, "trust": []}
+        export.run({"ckpt": folder, "out": str(path), **words})
         found[name] = path
     return found
 
