@@ -57,6 +57,7 @@ class Run:
     ) -> None:
         self.state, self.plan, self.run_dir = state, plan, run_dir
         self._evaluate, self._observe, self._metrics = evaluate, observe, dict[str, float]()
+        self._moving = plan.schedule.moving()
         if resume:
             state.restore(resume)
             state.stopwatch = Stopwatch(state.device, resume.progress.seconds)
@@ -114,7 +115,7 @@ class Run:
     def _follow_schedules(self) -> None:
         """Set what depends on the images so far: learning rates, betas, and what the game has of the schedule."""
         images, schedule = self.state.step * self.state.batches.batch_size, self.plan.schedule
-        moving = schedule.moving()
+        moving = self._moving
         factor = lr_factor(images, self.plan.lr_decay_after) * (schedule.at("lr", images) if "lr" in moving else 1)
         for optimizer in self.state.optimizers.values():
             for group in optimizer.param_groups:
