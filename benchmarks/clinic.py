@@ -192,7 +192,7 @@ def judge(top: Path) -> None:
             half["warnings"] += any(one["severity"] == "warning" for one in found)
         told = ", ".join(f"{one['name']} {one['since']}" for one in found) or "none"
         cured, which = treated(run_dir), "check" if held_out(name, seed) else "set"
-        scores = [score(place) for place in (run_dir, cured) if cured and place]
+        scores = [score(place) for place in (run_dir, cured)] if cured else []
         shown = " | ".join(f"{value:.3g}" for value in scores) or " | "
         print(f"| {name} | {seed} | {which} | {told} ({last}) | {shown} |")
     for checked, half in counts.items():

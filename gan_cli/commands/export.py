@@ -42,7 +42,7 @@ def run(config: Mapping[str, Any]) -> str:
     write = _writer(out)
     if config["backward"] and not saved.translates:
         raise UserError("backward= is for CycleGAN's second generator: leave it out here")
-    if config["opset"] is not None and write is not _write_onnx:
+    if config["opset"] is not None and out.suffix.lower() != ".onnx":
         raise UserError("opset= is for .onnx files: leave it out here")
     generator = saved.generator(config["weights"], config["backward"])
     found = write(saved, generator, out, config)
@@ -53,7 +53,7 @@ def run(config: Mapping[str, Any]) -> str:
 def _writer(out: Path) -> Callable[[SavedRun, nn.Module, Path, Mapping[str, Any]], list[Checked]]:
     """The function that writes such an ``out``. UserError for a name that promises another form."""
     suffix = out.suffix.lower()
-    found = {".onnx": _write_onnx, ".pt2": _write_program, ".html": _write_page, ".htm": _write_page}.get(suffix)
+    found = {".onnx": _write_program, ".pt2": _write_program, ".html": _write_page, ".htm": _write_page}.get(suffix)
     if found and out.is_dir():
         raise UserError(f"out={out} is a folder; choose another name")
     if not found and (out.is_file() or (suffix and not out.is_dir())):
@@ -83,22 +83,15 @@ def _subject(saved: SavedRun, generator: nn.Module, backward: bool, mode: str | 
 
 
 def _write_program(saved: SavedRun, generator: nn.Module, out: Path, config: Mapping[str, Any]) -> list[Checked]:
-    """A ``.pt2`` file."""
+    """A ``.pt2`` file, or an ``.onnx`` file: both are made from the same trace."""
+    converts = out.suffix.lower() == ".onnx"
+    if converts:
+        onnx.check_installed()
     of, dtype = _subject(saved, generator, config["backward"]), _dtype(config)
     of.network.to(dtype)
-    content = program.saved(program.traced(of))
-    found = program.check(of, program.loaded(content), dtype)
-    write_atomic(out, content)
-    return found
-
-
-def _write_onnx(saved: SavedRun, generator: nn.Module, out: Path, config: Mapping[str, Any]) -> list[Checked]:
-    """An ``.onnx`` file."""
-    onnx.check_installed()
-    of, dtype = _subject(saved, generator, config["backward"]), _dtype(config)
-    of.network.to(dtype)
-    content = onnx.converted(program.traced(of), of, config["opset"], _facts(saved, config))
-    found = program.check(of, onnx.loaded(content), dtype)
+    trace = program.traced(of)
+    content = onnx.converted(trace, of, config["opset"], _facts(saved, config)) if converts else program.saved(trace)
+    found = program.check(of, (onnx if converts else program).loaded(content), dtype)
     write_atomic(out, content)
     return found
 
