@@ -17,6 +17,8 @@ SHAPES = [
     (64, 18, 6),
     (128, 8, 7),
     (130, 8, 6),
+    (256, 8, 5),
+    (256, 4, 6),
     (63, 4, 3),
     (2, 7, 3),
 ]
@@ -96,8 +98,27 @@ def test_nothing_is_computed_that_nobody_asked_for(monkeypatch):
     assert not calls
 
 
+@pytest.mark.parametrize(("bf16", "tolerance"), [(True, 2e-2), (False, 1e-5)])
+@pytest.mark.parametrize("of_latents", [True, False])
+def test_a_kernel_of_the_maps_size_is_one_product(of_latents, bf16, tolerance):
+    torch.manual_seed(0)
+    if of_latents:
+        ours, plain = convolution.FirstConvTranspose2d(7, 5, (3, 4)), nn.ConvTranspose2d(7, 5, (3, 4), bias=False)
+    else:
+        ours, plain = convolution.Conv2d(7, 5, (3, 4)), nn.Conv2d(7, 5, (3, 4))
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(6, 7, 1, 1) if of_latents else torch.randn(6, 7, 3, 4)
+    expected = plain.double()(x.double())
+    gradient = torch.randn_like(expected)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        results = _results(ours, x.clone(), gradient)
+    for result, wanted in zip(results, _results(plain, x.double(), gradient), strict=True):
+        assert result.shape == wanted.shape
+        assert _relative(result, wanted) < tolerance
+
+
 @pytest.mark.parametrize("kind", ["halving", "doubling"])
-@pytest.mark.parametrize(("channels", "maps"), [(2, 64), (64, 8)])
+@pytest.mark.parametrize(("channels", "maps"), [(2, 64), (64, 8), (256, 6)])
 def test_the_gradient_of_a_gradient_is_torchs(kind, channels, maps, monkeypatch):
     """A penalty of one's own may well be taken in bfloat16: nothing may be lost from it in silence."""
     monkeypatch.setattr(convolution, "_by_products", lambda *_: True)

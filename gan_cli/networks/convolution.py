@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, pixel_shuffle
+from torch.nn.functional import conv2d, conv_transpose2d, linear, pixel_shuffle
 
 KERNEL = 4  # of the convolutions that halve and double the sides
 FEW = 4  # at most so many channels, as images have, count as few
@@ -37,6 +37,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, geometry: Ge
     """``conv2d`` of ``x`` ``[N, C, H, W]`` with ``weight`` ``[C', C / groups, h, w]`` and ``bias`` ``[C']``."""
     if torch.compiler.is_compiling():
         return conv2d(x, weight, bias, *geometry[:2], 1, geometry.groups)
+    if weight.shape[1:] == x.shape[1:] and not geometry.padding:  # a kernel of the maps' size: one place
+        return linear(_flat(x), _flat(weight), bias)[:, :, None, None]
     return _Convolution.apply(*_cast(x, weight, bias), geometry)
 
 
@@ -67,6 +69,17 @@ class HalvingConv2d(nn.Conv2d):
         return convolve(images, self.weight, self.bias, HALVING)
 
 
+class FirstConvTranspose2d(nn.ConvTranspose2d):
+    """Transposed convolution of latents: ``[N, C, 1, 1]`` -> maps of the kernel's size, as one product."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: tuple[int, int]) -> None:
+        super().__init__(in_channels, out_channels, size, bias=False)
+
+    def forward(self, latents: Tensor, output_size: list[int] | None = None) -> Tensor:
+        weight = self.weight.permute(0, 2, 3, 1)
+        return (latents.flatten(1) @ weight.flatten(1)).view(-1, *weight.shape[1:]).permute(0, 3, 1, 2)
+
+
 class DoublingConvTranspose2d(nn.ConvTranspose2d):
     """4x4 transposed convolution of stride 2 and padding 1: ``[N, C, H, W]`` -> ``[N, C', 2 H, 2 W]``."""
 
@@ -75,6 +88,11 @@ class DoublingConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
         return double(maps, self.weight, self.bias)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """``[N, C, H, W]`` -> ``[N, H * W * C]``: a view of a channels-last tensor."""
+    return x.permute(0, 2, 3, 1).flatten(1)
 
 
 def _biased(y: Tensor, bias: Tensor | None) -> Tensor:
@@ -125,6 +143,8 @@ class _InInput(torch.autograd.Function):
         ctx.geometry = geometry
         if _doubles_by_shuffle(x, weight, geometry):
             return double_by_shuffle(y, weight)
+        if _doubles_by_product(x, weight, geometry):
+            return double_by_product(y, weight)
         return _gradients(y, x, weight, geometry, (True, False, False))[0]
 
     @staticmethod
@@ -202,6 +222,11 @@ def _doubles_by_shuffle(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     return channels <= FEW and height * width >= 64 * 64 and _in_cpu_bf16(x, weight, geometry)
 
 
+def _doubles_by_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    _, channels, height, width = x.shape
+    return channels >= 256 and height * width <= 8 * 8 and _in_cpu_bf16(x, weight, geometry)
+
+
 def _weights_by_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     _, channels, height, width = x.shape
     return channels >= 64 and height * width <= 16 * 16 and _in_cpu_bf16(x, weight, geometry)
@@ -209,7 +234,8 @@ def _weights_by_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
 
 def _by_products(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether a gradient in ``x`` or in ``weight`` is faster as a product."""
-    return _doubles_by_shuffle(x, weight, geometry) or _weights_by_product(x, weight, geometry)
+    ways = (_doubles_by_shuffle, _doubles_by_product, _weights_by_product)
+    return any(way(x, weight, geometry) for way in ways)
 
 
 def patches(x: Tensor) -> Tensor:
@@ -230,6 +256,23 @@ def halve(x: Tensor, weight: Tensor) -> Tensor:
     n, _, height, width = x.shape
     product = patches(x) @ weight.permute(2, 3, 1, 0).reshape(-1, len(weight))
     return product.view(n, height // 2, width // 2, len(weight)).permute(0, 3, 1, 2)
+
+
+def double_by_product(y: Tensor, weight: Tensor) -> Tensor:
+    """``conv_transpose2d`` of ``y`` ``[N, C', H, W]`` and ``weight`` ``[C', C, 4, 4]``, stride 2, padding 1.
+
+    One product computes a 4x4 patch of the output for each input place. Patches overlap, and are added.
+    """
+    n, maps, height, width = y.shape
+    rows = y.permute(0, 2, 3, 1).reshape(-1, maps)
+    product = (rows @ weight.permute(0, 2, 3, 1).reshape(maps, -1)).view(n, height, width, KERNEL, KERNEL, -1)
+    padded = y.new_zeros(n, height + 1, 2, width + 1, 2, product.shape[-1])
+    # A patch covers two pairs of rows and two pairs of columns.
+    for i in (0, 1):
+        for j in (0, 1):
+            part = product[:, :, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            padded[:, i : i + height, :, j : j + width] += part.transpose(2, 3)
+    return padded.flatten(3, 4).flatten(1, 2)[:, 1:-1, 1:-1].contiguous().permute(0, 3, 1, 2)
 
 
 def double_by_shuffle(y: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, HalvingConv2d
+from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, FirstConvTranspose2d, HalvingConv2d
 from gan_cli.networks.layers import (
     LabelledSequential,
     LeakyReLU,
@@ -52,7 +52,7 @@ class Generator(LabelledSequential):
         maps = width << (depth - 1)
         layers: list[nn.Module] = [
             nn.Unflatten(1, (z_dim, 1, 1)),
-            nn.ConvTranspose2d(z_dim, maps, start, bias=False),
+            FirstConvTranspose2d(z_dim, maps, start),
             batch_norm(maps, classes),
             nn.ReLU(),
         ]
