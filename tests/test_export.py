@@ -19,7 +19,20 @@ from gan_cli import sampling
 from gan_cli.directions import find as find_directions
 from gan_cli.errors import UserError
 from gan_cli.exports import graph, play, program, subject
-from gan_cli.networks import conv, cs231n, dcgan, maxout, mlp, r3gan, resnet, resnet_translator, stylegan2, toy, unet
+from gan_cli.networks import (
+    conv,
+    cs231n,
+    dcgan,
+    maxout,
+    mlp,
+    pictures,
+    r3gan,
+    resnet,
+    resnet_translator,
+    stylegan2,
+    toy,
+    unet,
+)  # fmt: skip
 from gan_cli.noise import Noise
 from gan_cli.rundir.checkpoint import Progress
 from gan_cli.translating import translate
@@ -39,6 +52,7 @@ console.log(JSON.stringify(inputs.map(given => Array.from(run(given)))));
 # Each generator by itself: the network, its prior, its number of classes. The outputs vary: see `lively`.
 GENERATORS = {
     "conv": (lambda c: conv.Generator(GREY, 6, width=4, classes=c), "normal", 3),
+    "pictures": (lambda c: pictures.Generator(COLOUR, 6, width=4, classes=c), "normal", 3),
     "dcgan": (lambda c: dcgan.Generator(COLOUR, 6, width=4, classes=c), "normal", 3),
     "resnet": (lambda c: resnet.Generator(COLOUR, 6, width=8, attention=8, classes=c), "normal", 2),
     "r3gan": (lambda c: r3gan.Generator(COLOUR, 6, width=16, max_width=16, classes=c), "normal", 2),

@@ -11,7 +11,7 @@ from helpers import save_modules
 from torch import nn
 
 from gan_cli import penalties
-from gan_cli.networks import conv, cs231n, dcgan, layers, maxout, mlp, r3gan, resnet, stylegan2, toy
+from gan_cli.networks import conv, cs231n, dcgan, layers, maxout, mlp, pictures, r3gan, resnet, stylegan2, toy
 from gan_cli.noise import sample_noise
 from gan_cli.rundir import checkpoint
 from gan_cli.training.state import load_module
@@ -21,6 +21,7 @@ SIZES = {
     mlp: ANY,
     maxout: ANY,
     conv: ANY,
+    pictures: ANY,
     dcgan: [*ANY, (1, 48, 80), (3, 128, 128), (1, 256, 256)],
     resnet: [*ANY, (1, 48, 80), (3, 80, 80), (1, 128, 128)],
     cs231n: [(1, 28, 28)],
@@ -48,7 +49,7 @@ def test_shapes_ranges_and_gradients(module, shape):
         assert sum(p.grad.abs().sum() for p in network.parameters()) > 0
 
 
-@pytest.mark.parametrize("module", [conv, dcgan, resnet])
+@pytest.mark.parametrize("module", [conv, pictures, dcgan, resnet])
 def test_sizes_that_cannot_be_done_are_told(module):
     for network in (lambda shape: module.Generator(shape, 8), module.Discriminator):
         for shape, size in [((1, 30, 30), "32"), ((1, 4, 4), "8"), ((3, 28, 30), "[28,32]"), ((3, 90, 64), "[92,64]")]:
@@ -163,7 +164,7 @@ def test_an_unknown_prior_is_told():
         sample_noise("cauchy", 1, 1)
 
 
-CONDITIONAL = [mlp, conv, dcgan, resnet]
+CONDITIONAL = [mlp, conv, pictures, dcgan, resnet]
 
 
 @pytest.mark.parametrize("module", CONDITIONAL)
@@ -253,6 +254,7 @@ GROUPS = {
     "dcgan, spectral": (None, lambda: dcgan.Discriminator((1, 16, 16), width=4, norm="spectral")),
     "maxout": (1, lambda: maxout.Discriminator((1, 16, 16)).eval()),  # dropout draws for each image
     "mlp": (1, lambda: mlp.Discriminator((1, 16, 16))),
+    "pictures": (1, lambda: pictures.Discriminator((1, 16, 16), width=4)),
     "r3gan": (1, lambda: r3gan.Discriminator((1, 16, 16), width=8, max_width=8, group_width=4)),
     "resnet": (1, lambda: resnet.Discriminator((1, 16, 16), width=8, norm="none")),
     "stylegan2": (4, lambda: stylegan2.Discriminator((1, 16, 16), width=4)),
