@@ -32,7 +32,8 @@ STYLEGAN2 = (
     "penalty.interval=16 optimizer.lr=0.004 lr_decay_after=null"
 )
 RECIPES = {
-    "default": "",
+    "pictures": "net=pictures",
+    "conv": "net=conv",
     "narrow_dcgan_r1": NARROW,
     "dcgan_faces": "experiment=dcgan_faces",
     "hw6_dcgan": "experiment=hw6_dcgan",

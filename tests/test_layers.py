@@ -7,7 +7,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from gan_cli.networks import convolution, layers
 
-# Channels and side of the larger maps, channels of the smaller ones; each rule of layers.py on both of its sides.
+# Channels and side of the larger maps, channels of the smaller ones; each rule of convolution.py on both of its sides.
 SHAPES = [
     (1, 64, 8),
     (3, 64, 5),
@@ -17,8 +17,10 @@ SHAPES = [
     (64, 18, 6),
     (128, 8, 7),
     (130, 8, 6),
+    (255, 8, 4),
     (256, 8, 5),
     (256, 4, 6),
+    (256, 10, 4),
     (63, 4, 3),
     (2, 7, 3),
 ]
@@ -85,6 +87,32 @@ def test_products_are_taken_in_bf16_only_and_where_they_pay(monkeypatch):
         assert len(calls) == 2  # and the weight's gradient
         convolution.HalvingConv2d(128, 8)(torch.randn(2, 128, 32, 32)).sum().backward()
     assert len(calls) == 2
+
+
+def test_many_small_maps_are_doubled_by_a_product_in_bf16(monkeypatch):
+    calls = _recorded(monkeypatch, "double_by_product")
+    halving, doubling = convolution.HalvingConv2d(256, 6), convolution.DoublingConvTranspose2d(6, 256)
+    x, y = torch.randn(2, 256, 8, 8, requires_grad=True), torch.randn(2, 6, 4, 4)
+    halving(x).sum().backward()
+    doubling(y)
+    assert not calls
+    with torch.autocast("cpu", torch.bfloat16):
+        halving(x).sum().backward()
+        assert len(calls) == 1
+        doubling(y)
+        assert len(calls) == 2
+        convolution.DoublingConvTranspose2d(6, 256)(torch.randn(2, 6, 5, 5))
+        convolution.DoublingConvTranspose2d(6, 255)(y)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("options", [{"padding": 1}, {"groups": 4}, {"stride": 2}, {"padding": 1, "groups": 2}])
+def test_a_kernel_of_the_maps_size_with_other_options_is_a_convolution(options):
+    torch.manual_seed(0)
+    ours, plain = convolution.Conv2d(4, 8, 3, **options), nn.Conv2d(4, 8, 3, **options)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 4, 3, 3)
+    torch.testing.assert_close(ours(x), plain(x))
 
 
 def test_nothing_is_computed_that_nobody_asked_for(monkeypatch):

@@ -21,7 +21,7 @@ SIZES = {
     mlp: ANY,
     maxout: ANY,
     conv: ANY,
-    pictures: ANY,
+    pictures: [*ANY, (1, 100, 100), (3, 64, 128), (3, 128, 128)],
     dcgan: [*ANY, (1, 48, 80), (3, 128, 128), (1, 256, 256)],
     resnet: [*ANY, (1, 48, 80), (3, 80, 80), (1, 128, 128)],
     cs231n: [(1, 28, 28)],
@@ -47,6 +47,13 @@ def test_shapes_ranges_and_gradients(module, shape):
     for network in (generator, discriminator):
         assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
         assert sum(p.grad.abs().sum() for p in network.parameters()) > 0
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "count"), [(8, 8, 2), (28, 28, 2), (32, 32, 2), (64, 96, 3), (100, 100, 2), (128, 128, 4)]
+)
+def test_maps_of_pictures_are_doubled_from_eight(height, width, count):
+    assert pictures.doublings(height, width) == count
 
 
 @pytest.mark.parametrize("module", [conv, pictures, dcgan, resnet])
@@ -254,7 +261,7 @@ GROUPS = {
     "dcgan, spectral": (None, lambda: dcgan.Discriminator((1, 16, 16), width=4, norm="spectral")),
     "maxout": (1, lambda: maxout.Discriminator((1, 16, 16)).eval()),  # dropout draws for each image
     "mlp": (1, lambda: mlp.Discriminator((1, 16, 16))),
-    "pictures": (1, lambda: pictures.Discriminator((1, 16, 16), width=4)),
+    "pictures": (4, lambda: pictures.Discriminator((1, 16, 16), width=4)),
     "r3gan": (1, lambda: r3gan.Discriminator((1, 16, 16), width=8, max_width=8, group_width=4)),
     "resnet": (1, lambda: resnet.Discriminator((1, 16, 16), width=8, norm="none")),
     "stylegan2": (4, lambda: stylegan2.Discriminator((1, 16, 16), width=4)),

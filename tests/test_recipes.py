@@ -116,8 +116,8 @@ RECIPES = {
     "dcgan": (0.0002, 0.0002, [0.5, 0.999], "None"),
     "maxout": (0.1, 0.1, None, "None"),
     "mlp": (0.0002, 0.0002, [0.5, 0.999], "None"),
-    "r3gan": (0.003, 0.003, [0.0, 0.99], "r1r2"),
     "pictures": (0.003, 0.0015, [0.0, 0.99], "r1"),
+    "r3gan": (0.003, 0.003, [0.0, 0.99], "r1r2"),
     "resnet": (0.0002, 0.0002, [0.0, 0.9], "r1"),
     "resnet_translator": (0.0002, 0.0002, [0.5, 0.999], "None"),
     "sngan": (0.0002, 0.0002, [0.0, 0.9], "None"),
@@ -139,6 +139,15 @@ def test_a_network_brings_its_rates_and_its_penalty(net):
     assert (_rates(config), _penalty(config)) == (tuple(rates), penalty)
     if net != "maxout":
         assert _rates(_compose(f"net={net}", "optimizer=adamw")) == tuple(rates)
+
+
+def test_a_folder_has_the_network_for_pictures_unless_another_is_named():
+    for overrides, family in (
+        ([], "pictures"), (["net=conv"], "conv"), (["net=dcgan"], "dcgan"), (["experiment=fastest_mnist"], "conv")
+    ):  # fmt: skip
+        config = _compose("dataset=folder", "dataset.root=x", *overrides)
+        assert config["net"]["generator"]["_target_"] == f"gan_cli.networks.{family}.Generator"
+        assert config["loss"]["_target_"] == "gan_cli.losses.nonsaturating"
 
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.1), ("annealed_sgd", 0.1), ("rmsprop", 0.00005)])

@@ -7,7 +7,8 @@ penalty differentiates D twice. torch computes the second derivative of a groupe
 second derivatives through transposed copies; here the three functions call each other.
 
 In bfloat16 on a CPU, some 4x4 convolutions of stride 2 are slow as a convolution and fast as one matrix product over
-the convolution's patches. These shapes use the matrix product; NOTES.md has the measurements.
+the convolution's patches. These shapes use the matrix product; docs/performance.md has the measurements. A convolution
+whose kernel is as large as the maps is one product in every precision and on every device.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, geometry: Ge
     """``conv2d`` of ``x`` ``[N, C, H, W]`` with ``weight`` ``[C', C / groups, h, w]`` and ``bias`` ``[C']``."""
     if torch.compiler.is_compiling():
         return conv2d(x, weight, bias, *geometry[:2], 1, geometry.groups)
-    if weight.shape[1:] == x.shape[1:] and not geometry.padding:  # a kernel of the maps' size: one place
+    if weight.shape[1:] == x.shape[1:] and not geometry.padding and geometry.groups == 1:  # one place
         return linear(_flat(x), _flat(weight), bias)[:, :, None, None]
     return _Convolution.apply(*_cast(x, weight, bias), geometry)
 
@@ -76,6 +77,8 @@ class FirstConvTranspose2d(nn.ConvTranspose2d):
         super().__init__(in_channels, out_channels, size, bias=False)
 
     def forward(self, latents: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if torch.compiler.is_compiling():
+            return super().forward(latents)
         weight = self.weight.permute(0, 2, 3, 1)
         return (latents.flatten(1) @ weight.flatten(1)).view(-1, *weight.shape[1:]).permute(0, 3, 1, 2)
 
@@ -233,9 +236,8 @@ def _weights_by_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
 
 
 def _by_products(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Whether a gradient in ``x`` or in ``weight`` is faster as a product."""
-    ways = (_doubles_by_shuffle, _doubles_by_product, _weights_by_product)
-    return any(way(x, weight, geometry) for way in ways)
+    """Whether a gradient in ``x`` or in ``weight`` is faster as a product: weights of small maps always are."""
+    return _doubles_by_shuffle(x, weight, geometry) or _weights_by_product(x, weight, geometry)
 
 
 def patches(x: Tensor) -> Tensor:
@@ -261,12 +263,14 @@ def halve(x: Tensor, weight: Tensor) -> Tensor:
 def double_by_product(y: Tensor, weight: Tensor) -> Tensor:
     """``conv_transpose2d`` of ``y`` ``[N, C', H, W]`` and ``weight`` ``[C', C, 4, 4]``, stride 2, padding 1.
 
-    One product computes a 4x4 patch of the output for each input place. Patches overlap, and are added.
+    One product computes a 4x4 patch of the output for each input place. Patches overlap, and are added in the type of
+    ``y``: in bfloat16 the error is twice that of a convolution.
     """
     n, maps, height, width = y.shape
+    channels = weight.shape[1]
     rows = y.permute(0, 2, 3, 1).reshape(-1, maps)
-    product = (rows @ weight.permute(0, 2, 3, 1).reshape(maps, -1)).view(n, height, width, KERNEL, KERNEL, -1)
-    padded = y.new_zeros(n, height + 1, 2, width + 1, 2, product.shape[-1])
+    product = (rows @ weight.permute(0, 2, 3, 1).reshape(maps, -1)).view(n, height, width, KERNEL, KERNEL, channels)
+    padded = y.new_zeros(n, height + 1, 2, width + 1, 2, channels)
     # A patch covers two pairs of rows and two pairs of columns.
     for i in (0, 1):
         for j in (0, 1):

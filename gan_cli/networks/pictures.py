@@ -1,8 +1,8 @@
 """Convolutional networks for pictures of 32 pixels and more, made for a laptop's CPU: the default of a folder.
 
-They differ from :mod:`gan_cli.networks.conv` in two ways. The number of stages follows from the size, so that the
-deepest layer of each network sees the whole picture. And the generator has no feature maps at full size: at 64x64 those
-take almost half of the time of a step of ``conv``, although they hold a tenth of its products (NOTES.md).
+They differ from :mod:`gan_cli.networks.conv` in two ways. The number of stages follows from the size: the deepest
+layers see the whole picture. And the generator has no feature maps at full size, which take almost half of the time of
+a step of ``conv`` at 64x64 (NOTES.md).
 """
 
 import itertools
@@ -13,21 +13,22 @@ from torch import Tensor, nn
 
 from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, HalvingConv2d
 from gan_cli.networks.layers import LabelledSequential, LeakyReLU, batch_norm, divisible_sides, head, labelled
+from gan_cli.networks.stylegan2 import GROUP, minibatch_std
 
-SMALLEST = 8  # the shorter side of the maps that a generator starts from, at least
 
+def doublings(height: int, width: int) -> int:
+    """How often a generator doubles the sides: 32x32 -> 2, 64x64 -> 3. It starts from a shorter side of 8 or more.
 
-def _plan(image_shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """The channels of the images, how often a generator doubles the sides, and the height and width it starts from."""
-    channels, height, width = divisible_sides(image_shape, "pictures")
-    depth = 2
-    while height % (2 << depth) == width % (2 << depth) == 0 and min(height, width) >= SMALLEST << (depth + 1):
-        depth += 1
-    return channels, depth, height >> depth, width >> depth
+    The exceptions: sides below 32 are doubled twice as well, and so are sides that can't be halved more often.
+    """
+    count = 2
+    while height % (2 << count) == width % (2 << count) == 0 and min(height, width) >> (count + 1) >= 8:
+        count += 1
+    return count
 
 
 class Generator(nn.Module):
-    """Latents ``[N, z_dim]`` -> linear, 8x8 to 15x15 -> doublings -> images ``[N, C, H, W]`` in [-1, 1].
+    """Latents ``[N, z_dim]`` -> linear -> :func:`doublings` -> images ``[N, C, H, W]`` in [-1, 1].
 
     The maps of half the images' size are ``2 * width``. Each smaller size has twice as many, up to ``max_width``. Each
     layer except the last is followed by batch normalisation and ReLU. The last layer is a 3x3 convolution at half the
@@ -39,7 +40,9 @@ class Generator(nn.Module):
         self, image_shape: Sequence[int], z_dim: int, width: int = 16, max_width: int = 128, classes: int = 0
     ) -> None:
         super().__init__()
-        channels, depth, height, breadth = _plan(image_shape)
+        channels, height, breadth = divisible_sides(image_shape, "pictures")
+        depth = doublings(height, breadth)
+        height, breadth = height >> depth, breadth >> depth
         widths = [min(width << level, max_width) for level in range(depth, 0, -1)]
         self.project = nn.Sequential(
             nn.Linear(z_dim, height * breadth * widths[0], bias=False), nn.Unflatten(1, (height, breadth, widths[0]))
@@ -57,27 +60,30 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images ``[N, C, H, W]`` -> halvings down to 4x4 to 7x7 and a 3x3 convolution -> logits ``[N]``, LeakyReLU(0.2).
+    """Images ``[N, C, H, W]`` -> halvings to a shorter side of 4 to 7 -> 3x3 convolution -> logits ``[N]``.
 
-    The first layer has ``width`` maps. Each further halving has twice as many, up to ``max_width``. There is no
-    normalisation, because R1 needs a separate gradient for each image. With ``classes`` a projection of the label is
-    added, and forward takes ``labels``.
+    The first layer has ``width`` maps. Each further halving has twice as many, up to ``max_width``. The activation is
+    LeakyReLU(0.2). There is no normalisation, because R1 needs a separate gradient for each image. A logit also depends
+    on how much the images of its group differ (:func:`~gan_cli.networks.stylegan2.minibatch_std`): without that the
+    shares of the data's variants drift away while a generator trains (NOTES.md). With ``classes`` a projection of the
+    label is added, and forward takes ``labels``.
     """
 
-    group = 1
+    group = GROUP
 
     def __init__(self, image_shape: Sequence[int], width: int = 16, max_width: int = 128, classes: int = 0) -> None:
         super().__init__()
-        channels, depth, height, breadth = _plan(image_shape)
-        widths = [min(width << level, max_width) for level in range(depth + 1)]
+        channels, height, breadth = divisible_sides(image_shape, "pictures")
+        depth = min(height, breadth).bit_length() - 3
+        widths = [min(width << level, max_width) for level in range(depth)]
         layers: list[nn.Module] = []
         for maps, more in itertools.pairwise([channels, *widths]):
             layers += [HalvingConv2d(maps, more), LeakyReLU(0.2)]
-        layers += [Conv2d(widths[-1], widths[-1], 3, padding=1), LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers)
-        features = widths[-1] * (height // 2) * (breadth // 2)
+        self.last = nn.Sequential(Conv2d(widths[-1] + 1, widths[-1], 3, padding=1), LeakyReLU(0.2))
+        features = widths[-1] * (height >> depth) * (breadth >> depth)
         self.score = head(nn.Linear(features, 1), features, classes)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        features = self.layers(images).permute(0, 2, 3, 1).flatten(1)
+        features = self.last(minibatch_std(self.layers(images))).permute(0, 2, 3, 1).flatten(1)
         return labelled(self.score, features, labels).squeeze(1)
