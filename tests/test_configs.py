@@ -131,6 +131,14 @@ def test_own_metrics_without_evaluations_get_a_line():
     assert unsound({**config, "eval_every": 500}, discriminator) == []
 
 
+def test_ada_with_a_loss_that_knows_no_zero_is_warned_of():
+    (line,) = _warnings("augment=ada", "loss=relativistic")
+    assert line.endswith("type loss=nonsaturating, or augment=diffaugment")
+    for remedy in (["augment=ada"], ["augment=diffaugment", "loss=relativistic"]):
+        assert _warnings(*remedy) == []
+    assert _warnings("augment=ada", "loss=relativistic", "schedule.images=1000", "schedule.augment_p=[0,0.5]") == []
+
+
 @pytest.mark.parametrize("penalty", ["r1", "r2", "r1r2", "gradient_penalty", "dragan"])
 def test_a_gradient_penalty_with_batch_normalisation_is_warned_of(penalty):
     (line,) = _warnings("net=dcgan", f"penalty={penalty}")

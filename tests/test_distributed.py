@@ -27,6 +27,7 @@ from gan_cli.networks import (
     maxout,
     mlp,
     patchgan,
+    pictures,
     r3gan,
     resnet,
     resnet_translator,
@@ -56,6 +57,7 @@ NO_NORM = {"widths": [8], "norm": False}
 CASES = {
     "mlp": (mlp, 8, SMALL, SMALL, {"update": "shared", "k": 2}),
     "conv": (conv, 28, {"width": 2}, {"width": 2}, {"penalty": R1}),
+    "pictures": (pictures, 16, {"width": 2}, {"width": 2}, {"penalty": R1}),
     "dcgan": (dcgan, 16, {"width": 2}, {"width": 2}, {"conditional": True, "penalty": R1}),
     "maxout": (maxout, 8, {"width": 16}, {"width": 8}, {"update": "simultaneous"}),
     "resnet": (resnet, 32, {"width": 2}, {"width": 2}, {}),

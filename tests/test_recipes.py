@@ -142,12 +142,13 @@ def test_a_network_brings_its_rates_and_its_penalty(net):
 
 
 def test_a_folder_has_the_network_for_pictures_unless_another_is_named():
-    for overrides, family in (
-        ([], "pictures"), (["net=conv"], "conv"), (["net=dcgan"], "dcgan"), (["experiment=fastest_mnist"], "conv")
+    for overrides, family, loss in (
+        ([], "pictures", "relativistic"), (["loss=hinge"], "pictures", "hinge"),
+        (["net=conv"], "conv", "nonsaturating"), (["experiment=fastest_mnist"], "conv", "nonsaturating"),
     ):  # fmt: skip
         config = _compose("dataset=folder", "dataset.root=x", *overrides)
         assert config["net"]["generator"]["_target_"] == f"gan_cli.networks.{family}.Generator"
-        assert config["loss"]["_target_"] == "gan_cli.losses.nonsaturating"
+        assert config["loss"]["_target_"] == f"gan_cli.losses.{loss}"
 
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.1), ("annealed_sgd", 0.1), ("rmsprop", 0.00005)])

@@ -34,6 +34,12 @@ def unsound(config: Mapping[str, Any], discriminator: nn.Module) -> list[str]:
             f"weight clipping is unstable under a momentum of {momentum} (Arjovsky et al. 2017, section 4): "
             "type optimizer=rmsprop"
         )
+    adapts = config["augment"].get("_target_") == "gan_cli.augment.ADA" and config["schedule"]["augment_p"] is None
+    if adapts and config["loss"]["_target_"] == "gan_cli.losses.relativistic":
+        lines.append(
+            "augment=ada adapts to the signs of D's logits, but loss=relativistic compares logits with each other "
+            "alone: type loss=nonsaturating, or augment=diffaugment"
+        )
     if config.get("own_metrics") and config.get("eval_every") is None:
         lines.append("own_metrics are measured at evaluations, and this run has none: add eval_every=500")
     return lines
