@@ -105,8 +105,8 @@ def test_a_signal_saves_and_ends_within_five_seconds(start, tmp_path, signum, st
 
 
 def test_a_second_run_in_the_same_folder_is_refused(start, call, tmp_path):
-    run = start("steps=1000000", "run_dir=run")
-    run.until((tmp_path / "run" / "checkpoints").exists)
+    run = start("steps=1000000", "run_dir=run", "checkpoint_every=1")
+    run.until(lambda: any((tmp_path / "run" / "checkpoints").glob("*[1-9]*.safetensors")))
     second = call("gan-train", *SMALL, "run_dir=run", "resume=auto")
     assert (second.returncode, second.stderr.count("\n")) == (2, 1), second.stderr
     assert "another gan-train is at work in " in second.stderr
