@@ -32,7 +32,7 @@ from gan_cli.networks import (
     stylegan2,
     toy,
     unet,
-)  # fmt: skip
+)
 from gan_cli.noise import Noise
 from gan_cli.rundir.checkpoint import Progress
 from gan_cli.translating import translate

@@ -1,8 +1,8 @@
 """Convolutional networks for pictures of 32 pixels and more, made for a laptop's CPU: the default of a folder.
 
-They differ from :mod:`gan_cli.networks.conv` in two ways. The number of stages follows from the size: the deepest
-layers see the whole picture. And the generator has no feature maps at full size, which take almost half of the time of
-a step of ``conv`` at 64x64 (NOTES.md).
+They differ from :mod:`gan_cli.networks.conv` in three ways. The number of stages follows from the size: the deepest
+layers see the whole picture. The generator has no feature maps at full size, which take almost half of the time of a
+step of ``conv`` at 64x64 (NOTES.md). And the discriminator sees how much the images of a group differ.
 """
 
 import itertools
