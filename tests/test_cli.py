@@ -181,6 +181,7 @@ WRONG = [
         "no norm 'bach'; choose from batch, instance, layer, spectral, none",
     ),
     (["+loss.gamma=1"], "nonsaturating has no option 'gamma'"),
+    (["+sinks.tensorboard.x=1"], "sinks.tensorboard: write has no option 'x'"),
     (["loss._target_=gan_cli.losses.nothing"], "can't find gan_cli.losses.nothing"),
     (["~loss._target_"], "loss names no _target_"),
     (["+penalty._args_=[1]"], "gan-cli takes no _args_"),

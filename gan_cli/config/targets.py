@@ -61,10 +61,12 @@ def instantiated(node: Any, group: str, **facts: Any) -> Any:
 
 def functions(nodes: Mapping[str, Any], group: str) -> dict[str, Callable[..., Any]]:
     """The functions that ``nodes``, the choices of a ``group``, name, by their keys. UserError if one is none."""
-    found = {name: instantiated(node, f"{group}.{name}") for name, node in nodes.items()}
-    for name, function in found.items():
-        if not callable(function):
-            raise UserError(f"{group}.{name}: {nodes[name]['_target_']} gives no function; see docs/extend.md")
+    found = {}
+    for name, node in nodes.items():
+        check_options(node, f"{group}.{name}")
+        found[name] = instantiated(node, f"{group}.{name}")
+        if not callable(found[name]):
+            raise UserError(f"{group}.{name}: {node['_target_']} gives no function; see docs/extend.md")
     return found
 
 
