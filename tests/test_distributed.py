@@ -25,6 +25,7 @@ from gan_cli.networks import (
     cs231n,
     dcgan,
     maxout,
+    minibatch,
     mlp,
     patchgan,
     pictures,
@@ -230,7 +231,7 @@ def test_layers_that_need_the_whole_minibatch_refuse_a_part():
     with processes.divided(2), pytest.raises(UserError, match="needs the whole minibatch at once"):
         penalties.LeCam()(lambda images: images.mean((1, 2, 3)), torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4))
     with processes.divided(2), pytest.raises(UserError, match="no whole groups of minibatch_std"):
-        stylegan2.minibatch_std(torch.zeros(6, 1, 4, 4))
+        minibatch.minibatch_std(torch.zeros(6, 1, 4, 4))
 
 
 @pytest.mark.parametrize("affine", [True, False])

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from gan_cli.networks import stylegan2
-from gan_cli.networks.stylegan2 import Conv2d, Linear, ModulatedConv2d, minibatch_std
+from gan_cli.networks.minibatch import minibatch_std
+from gan_cli.networks.stylegan2 import Conv2d, Linear, ModulatedConv2d
 from gan_cli.rundir.checkpoint import Progress
 
 SMALL = {"width": 4, "max_width": 8}

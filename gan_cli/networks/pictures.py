@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gan_cli.networks.convolution import Conv2d, DoublingConvTranspose2d, HalvingConv2d
 from gan_cli.networks.layers import LabelledSequential, LeakyReLU, batch_norm, divisible_sides, head, labelled
-from gan_cli.networks.stylegan2 import GROUP, minibatch_std
+from gan_cli.networks.minibatch import GROUP, minibatch_std
 
 
 def doublings(height: int, width: int) -> int:
@@ -64,7 +64,7 @@ class Discriminator(nn.Module):
 
     The first layer has ``width`` maps. Each further halving has twice as many, up to ``max_width``. The activation is
     LeakyReLU(0.2). There is no normalisation, because R1 needs a separate gradient for each image. A logit also depends
-    on how much the images of its group differ (:func:`~gan_cli.networks.stylegan2.minibatch_std`): without that the
+    on how much the images of its group differ (:func:`~gan_cli.networks.minibatch.minibatch_std`): without that the
     shares of the data's variants drift away while a generator trains (NOTES.md). With ``classes`` a projection of the
     label is added, and forward takes ``labels``.
     """

@@ -21,14 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from gan_cli import processes
-from gan_cli.errors import UserError
 from gan_cli.networks.convolution import Geometry, convolve
 from gan_cli.networks.layers import downsample, leaky_relu, pyramid, upsample
+from gan_cli.networks.minibatch import GROUP, minibatch_std
 
 EPSILON = 1e-8
 SQRT2 = math.sqrt(2)
-GROUP = 4  # images per group of minibatch_std, at least
 MAPPING_RATE = 0.01  # learning rate of the mapping network's layers, relative to that of the other layers
 
 
@@ -351,29 +349,6 @@ class Generator(nn.Module):
         drawn = torch.randn(n, sum(map(torch.numel, maps)), dtype=maps[0].dtype, device=maps[0].device)
         parts = drawn.split([fixed.numel() for fixed in maps], dim=1)
         return [part.view(n, 1, *fixed.shape) for part, fixed in zip(parts, maps, strict=True)]
-
-
-def minibatch_std(x: Tensor) -> Tensor:
-    """``[N, C, H, W]`` -> ``[N, C + 1, H, W]``: a map of how much the batch varies (Karras et al. 2018, section 3).
-
-    The map is the standard deviation over a group of images, averaged over all channels and pixels. The group size is
-    the smallest divisor of N that is at least :data:`GROUP`. A smaller batch is one group. Image i is in group
-    i modulo the number of groups, so that every part of a minibatch holds whole groups. UserError if it does not.
-    """
-    n, channels, height, width = x.shape
-    size, of = _group_size(n), processes.parts()
-    if size != _group_size(n * of):
-        raise UserError(
-            f"a part of {n} images holds no whole groups of minibatch_std: give each of {of} a multiple of {GROUP}"
-        )
-    groups = x.to(torch.promote_types(x.dtype, torch.float32)).view(size, n // size, channels, height, width)
-    std = (groups.var(dim=0, correction=0) + EPSILON).sqrt().mean(dim=(1, 2, 3))
-    return torch.cat([x, std.to(x.dtype).repeat(size)[:, None, None, None].expand(n, 1, height, width)], dim=1)
-
-
-def _group_size(n: int) -> int:
-    """The smallest divisor of ``n`` that is at least :data:`GROUP`, or ``n`` itself."""
-    return next(size for size in range(min(n, GROUP), n + 1) if n % size == 0)
 
 
 class Block(nn.Module):
