@@ -26,11 +26,6 @@ NARROW = (
     "net=dcgan net.z_dim=64 net.generator.width=32 net.discriminator.width=24 net.discriminator.norm=none penalty=r1 "
     "penalty.gamma=0.3 update=shared optimizer.lr={generator:0.002,discriminator:0.001} optimizer.betas=[0.0,0.99]"
 )
-STYLEGAN2 = (
-    "net=stylegan2 game=path_length net.z_dim=64 net.generator.width=8 net.generator.max_width=64 "
-    "net.discriminator.width=8 net.discriminator.max_width=64 net.generator.mixing=0.9 penalty.gamma=0.05 "
-    "penalty.interval=16 optimizer.lr=0.004 lr_decay_after=null"
-)
 RECIPES = {
     "pictures": "net=pictures",
     "conv": "net=conv",
@@ -42,7 +37,8 @@ RECIPES = {
     "hw6_sngan": "experiment=hw6_sngan",
     "sngan": "net=sngan loss=hinge",
     "resnet": "net=resnet",
-    "stylegan2": STYLEGAN2,
+    "stylegan2_small": "experiment=stylegan2_small",
+    "r3gan_small": "experiment=r3gan_small",
     "r3gan": "net=r3gan loss=relativistic",
 }
 

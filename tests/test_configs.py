@@ -18,7 +18,7 @@ COUNTS = {
     "augment": 6,
     "cluster": 3,
     "dataset": 13,
-    "experiment": 29,
+    "experiment": 30,
     "game": 6,
     "hydra/job_logging": 1,
     "loss": 6,
