@@ -193,9 +193,13 @@ def train() -> None:
     from gan_cli.commands.train import in_company
 
     with one_line_errors("train"):
-        if {"-m", "--multirun"} & {*sys.argv[1:]}:
-            raise UserError("a sweep can't share its runs among torchrun's processes: start it without torchrun")
-        in_company(_train_or_sweep)
+        in_company(_train_no_sweep)
+
+
+def _train_no_sweep() -> None:
+    if {"-m", "--multirun"} & {*sys.argv[1:]}:
+        raise UserError("a sweep can't share its runs among torchrun's processes: start it without torchrun")
+    _train_or_sweep()
 
 
 def _train_or_sweep() -> None:

@@ -6,7 +6,7 @@ and prints. A run without torchrun is one process of one: the functions here the
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
-from gan_cli.errors import UserError
+from gan_cli.errors import UserError, one_line
 
 T = TypeVar("T")
 # A process that dies closes its connections, and the others notice at once. Time must not end a wait: the leader may
@@ -79,8 +80,30 @@ def join() -> None:
         backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank())
-        _exchange(dist.init_process_group, backends, timeout=PATIENCE)
+        try:
+            _meet(backends)
+        except RuntimeError as error:
+            raise UserError(f"the processes of this run can't meet: {one_line(error)}") from error
         _idle.set(True)
+
+
+def _meet(backends: str) -> None:
+    """Make the group of all processes.
+
+    torchrun keeps one store for all its attempts, so that the addresses of the processes that have ended are still in
+    it: each attempt writes under a prefix of its own. Machines may count their attempts differently, and share one.
+    """
+    store, rank, of = next(rendezvous("env://", timeout=PATIENCE))
+    on_one_machine = os.environ.get("LOCAL_WORLD_SIZE") == str(of)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if on_one_machine else "0"
+    store = dist.PrefixStore(f"gan-cli/{attempt}", store)
+    dist.init_process_group(backends, store=store, rank=rank, world_size=of, timeout=PATIENCE)
+
+
+def outlast_the_leader() -> None:
+    """Wait until the leader has left. As soon as one process fails, torchrun ends the others, amid their last words."""
+    with suppress(RuntimeError):  # the leader sends nothing: it closes the connection
+        dist.recv(torch.zeros(1), 0)
 
 
 def leave() -> None:

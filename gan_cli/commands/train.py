@@ -122,13 +122,15 @@ def _follow(task: Task) -> None:
     logging.getLogger("gan_cli").setLevel(logging.CRITICAL)
     try:
         parts, resume = processes.together(partial(_assembled, task.config, task.resume))
-        outcome = execute(parts, task.run_dir, resume)
+        signum = execute(parts, task.run_dir, resume).signum
+        code = 0 if signum is None else 128 + signum
     except processes.Lost:
         raise
     except (UserError, TrainingDiverged):
-        raise SystemExit(2) from None
-    if outcome.signum is not None:
-        raise SystemExit(128 + outcome.signum)
+        code = 2
+    if code:
+        processes.outlast_the_leader()
+        raise SystemExit(code)
 
 
 def _assembled(config: Mapping[str, Any], resume: Path | None) -> tuple[Assembled, Checkpoint | None]:

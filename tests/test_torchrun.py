@@ -1,0 +1,80 @@
+"""The real torchrun: it ends all processes as soon as one has failed, and starts all of them again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import FAST
+
+from gan_cli.rundir.records import read_metrics
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")]
+
+# A trainer that leaves its process id, and whose leader takes three seconds for each checkpoint but the first.
+TRAINER = """
+import os, sys, time
+from pathlib import Path
+from gan_cli import cli
+from gan_cli.rundir import checkpoint
+Path(f"{os.environ['RANK']}-{os.environ['TORCHELASTIC_RESTART_COUNT']}.pid").write_text(str(os.getpid()))
+save, calls = checkpoint.save, []
+def slow(*arguments, **options):
+    calls.append(1)
+    if len(calls) > 1 and "--slow" in sys.argv:
+        time.sleep(3)
+    return save(*arguments, **options)
+checkpoint.save = slow
+sys.argv = ["gan-train", *(word for word in sys.argv[1:] if word != "--slow")]
+cli.train()
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts two processes of TRAINER with some words, and waits for the first records."""
+    (tmp_path / "trainer.py").write_text(TRAINER)
+    started = []
+
+    def begin(*words, restarts=0):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        words = [*FAST, "batch_size=6", "keep=20", "log_every=5", "run_dir=run", *words]
+        started.append(
+            subprocess.Popen(
+                [*command, f"--max-restarts={restarts}", "trainer.py", *words], cwd=tmp_path, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        )  # fmt: skip
+        end = time.monotonic() + 120
+        while len(read_metrics(tmp_path / "run")) < 2:
+            assert started[-1].poll() is None and time.monotonic() < end, started[-1].communicate()
+            time.sleep(0.05)
+        return started[-1], lambda name: int((tmp_path / f"{name}.pid").read_text())
+
+    yield begin
+    for process in started:
+        process.terminate()  # and its workers with it
+        process.communicate()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_leader_has_the_time_to_save_when_a_signal_stops_one_process(start, tmp_path, rank):
+    run, pid = start("steps=1000000", "--slow")
+    os.kill(pid(f"{rank}-0"), signal.SIGTERM)
+    out, err = run.communicate(timeout=120)
+    assert "to go on:  gan-train resume=run" in out, err
+    state = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert state["status"] == "stopped" and state["step"] > 0
+    assert (tmp_path / "run" / "checkpoints" / f"{state['step']:08}.safetensors").is_file()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_restart_is_enough_for_one_killed_process(start, tmp_path, rank):
+    run, pid = start("steps=300", "checkpoint_every=10", "resume=auto", restarts=1)
+    os.kill(pid(f"{rank}-0"), signal.SIGKILL)
+    out, err = run.communicate(timeout=240)
+    assert run.returncode == 0, err
+    assert pid(f"{rank}-1") and "step 300" in out
