@@ -23,6 +23,7 @@ from gan_cli.errors import UserError
 from gan_cli.networks import (
     conv,
     cs231n,
+    dann,
     dcgan,
     maxout,
     minibatch,
@@ -41,6 +42,7 @@ from gan_cli.training import algorithm
 from gan_cli.training.batches import Batches
 from gan_cli.training.batchnorm import SharedStatistics
 from gan_cli.training.cut import CUT
+from gan_cli.training.dann import DANN
 from gan_cli.training.device import CPU
 from gan_cli.training.run import Run
 from gan_cli.training.shares import check
@@ -109,11 +111,14 @@ class Quiet:
     tick = say = rewind = close = step
 
 
-TRANSLATIONS = ("pix2pix", "cyclegan", "cut")
+TWO_DOMAINS = ("pix2pix", "cyclegan", "cut", "dann")
 
 
 def _translate(name, folder, steps):
-    """A game of two domains in float64, with dropout, jitter and a pool: pix2pix's on pairs, the others' without."""
+    """A game of two domains in float64, with dropout, jitter and a pool: pix2pix's on pairs, the others' without.
+
+    DANN's has labels of one domain.
+    """
     random = torch.Generator().manual_seed(0)
     images, others = torch.randint(0, 256, (2, 30, 2, 10, 10), dtype=torch.uint8, generator=random)
     jitter, compute = pairs.Jitter((8, 8), flip=True), gan_cli.Compute(dtype=torch.float64)
@@ -122,6 +127,14 @@ def _translate(name, folder, steps):
         data = pairs.Pairs(images, source_channels=1, jitter=jitter)
         networks = unet.Generator((1, 8, 8), width=4), patchgan.Discriminator((1, 8, 8), 1, width=4, n_layers=1)
         game = Pix2Pix(*networks, losses.relativistic, 1, compute=compute)
+    elif name == "dann":
+        labels = torch.arange(30) % 3
+        data = pairs.Unpaired(
+            images[:, :1], source_channels=1, jitter=jitter, labels=labels, class_names=("a", "b", "c"),
+            others=others[:, :1],
+        )  # fmt: skip
+        networks = dann.Generator((1, 8, 8), 1, features=16, classes=3), dann.Discriminator(16, width=8)
+        game = DANN(*networks, losses.nonsaturating, 1, compute=compute, ramp=10)
     else:
         data = pairs.Unpaired(images[:, :1], source_channels=1, jitter=jitter, others=others[:, :1])
 
@@ -133,7 +146,7 @@ def _translate(name, folder, steps):
             game = CycleGAN(*make(), make, losses.lsgan, 1, (1, 8, 8), compute=compute, pool=5)
         else:
             game = CUT(*make(), losses.lsgan, 1, (1, 8, 8), compute=compute, patches=4)
-    batches = Batches(data, 6, 0, compute.device, dtype=compute.dtype)
+    batches = Batches(data, 6, 0, compute.device, labelled=name == "dann", dtype=compute.dtype)
     # At a rate of 1e-3 a difference of these two generators grows tenfold in a step: rounding would not stay small.
     optimizer = ADAM if name == "pix2pix" else partial(ADAM, lr=2e-5)
     state = State(game, make_optimizers(game, dict.fromkeys(("generator", "discriminator"), optimizer)), batches, CPU)
@@ -152,7 +165,7 @@ def _train_all(names, steps):
         _train(name, Path.cwd(), steps)
         if name in IN_PARTS:
             _train(name, Path.cwd(), steps, accumulate=2)
-    for name in TRANSLATIONS:
+    for name in TWO_DOMAINS:
         _translate(name, Path.cwd(), steps)
     processes.leave()
 
@@ -195,7 +208,7 @@ def _rows_agree(run_dir, other):
             assert theirs[term] == pytest.approx(ours[term], rel=1e-9, abs=1e-12), term
 
 
-@pytest.mark.parametrize("name", [*QUICK, *TRANSLATIONS])
+@pytest.mark.parametrize("name", [*QUICK, *TWO_DOMAINS])
 def test_the_result_does_not_depend_on_the_number_of_processes(trained, name):
     _agree(trained / f"1/{name}-1", trained / f"2/{name}-1")
     _rows_agree(trained / f"1/{name}-1", trained / f"2/{name}-1")
@@ -211,7 +224,7 @@ def test_the_result_does_not_depend_on_the_number_of_parts(trained, name, n):
 @pytest.mark.slow
 def test_all_families_agree_over_20_steps_on_1_2_and_3_processes(tmp_path):
     folder = _trained(list(CASES), 20, [2, 3], tmp_path)
-    for n, name in itertools.product((2, 3), [*CASES, *TRANSLATIONS]):
+    for n, name in itertools.product((2, 3), [*CASES, *TWO_DOMAINS]):
         _agree(folder / f"1/{name}-1", folder / f"{n}/{name}-1")
     for n, name in itertools.product((1, 2, 3), IN_PARTS):
         _agree(folder / f"1/{name}-1", folder / f"{n}/{name}-2")
