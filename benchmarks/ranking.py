@@ -8,6 +8,7 @@ Prints a row for each, what held-out images get, and Spearman's rank correlation
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from gan_cli.data.idx import fashion_mnist
 from gan_cli.metrics.classifier import Classifier
 from gan_cli.metrics.extractor import Extractor, face_extractor, random_extractor
 from gan_cli.metrics.frechet import frechet_distance
+from gan_cli.rundir import layout
 
 SAMPLES, REAL = 2000, 10_000
 EPOCHS, BATCH_SIZE = 4, 128
@@ -50,10 +52,6 @@ def clothes_extractor(training: Dataset, test: Dataset) -> Extractor:
     return extractor
 
 
-def checkpoints(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(Path(path, "checkpoints").glob("0*.safetensors"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ckpt", type=Path, nargs="+")
@@ -75,7 +73,8 @@ def main() -> None:
 
     print("checkpoint  frechet_random  by the classifier")
     rows = []
-    for path in [path for given in asked.ckpt for path in checkpoints(given)]:
+    files = ([path] if path.is_file() else layout.in_order(path / "checkpoints")[::-1] for path in asked.ckpt)
+    for path in itertools.chain.from_iterable(files):
         rows.append(distances(gan_cli.sample(path, n=SAMPLES)))
         print(path.parents[1].name, path.stem, *(f"{value:.4g}" for value in rows[-1]), flush=True)
     print("held-out images", *(f"{value:.4g}" for value in distances(test.images[:SAMPLES])))

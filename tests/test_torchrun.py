@@ -12,22 +12,23 @@ from helpers import FAST
 
 from gan_cli.rundir.records import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="torchrun and its signals on Linux")]
 
-# A trainer that leaves its process id, and whose leader takes three seconds for each checkpoint but the first.
+# A trainer that leaves its process id, and whose leader, with --slow, takes three seconds for each
+# checkpoint but the first.
 TRAINER = """
 import os, sys, time
 from pathlib import Path
 from gan_cli import cli
 from gan_cli.rundir import checkpoint
 Path(f"{os.environ['RANK']}-{os.environ['TORCHELASTIC_RESTART_COUNT']}.pid").write_text(str(os.getpid()))
-save, calls = checkpoint.save, []
-def slow(*arguments, **options):
+save, calls, slow = checkpoint.save, [], "--slow" in sys.argv
+def save_slowly(*arguments, **options):
     calls.append(1)
-    if len(calls) > 1 and "--slow" in sys.argv:
+    if len(calls) > 1 and slow:
         time.sleep(3)
     return save(*arguments, **options)
-checkpoint.save = slow
+checkpoint.save = save_slowly
 sys.argv = ["gan-train", *(word for word in sys.argv[1:] if word != "--slow")]
 cli.train()
 """
