@@ -57,6 +57,10 @@ def main() -> None:
     parser.add_argument("ckpt", type=Path, nargs="+")
     parser.add_argument("--fashion", type=Path, help="the folder of Fashion-MNIST's four files")
     asked = parser.parse_args()
+    found = ([path] if path.is_file() else layout.in_order(path / "checkpoints")[::-1] for path in asked.ckpt)
+    files = [*itertools.chain.from_iterable(found)]
+    if len(files) < 2:
+        parser.error("a ranking needs two checkpoints or more: give files, or run folders that have some")
     device = torch.device("cpu")
     if asked.fashion:
         training, test = fashion_mnist(str(asked.fashion)), fashion_mnist(str(asked.fashion), split="test")
@@ -73,8 +77,7 @@ def main() -> None:
 
     print("checkpoint  frechet_random  by the classifier")
     rows = []
-    files = ([path] if path.is_file() else layout.in_order(path / "checkpoints")[::-1] for path in asked.ckpt)
-    for path in itertools.chain.from_iterable(files):
+    for path in files:
         rows.append(distances(gan_cli.sample(path, n=SAMPLES)))
         print(path.parents[1].name, path.stem, *(f"{value:.4g}" for value in rows[-1]), flush=True)
     print("held-out images", *(f"{value:.4g}" for value in distances(test.images[:SAMPLES])))

@@ -5,6 +5,8 @@ and prints. A run without torchrun is one process of one: the functions here the
 """
 
 import os
+import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -91,13 +93,33 @@ def _meet(backends: str) -> None:
     """Make the group of all processes.
 
     torchrun keeps one store for all its attempts, so that the addresses of the processes that have ended are still in
-    it: each attempt writes under a prefix of its own. Machines may count their attempts differently, and share one.
+    it: each attempt writes under a name of its own.
     """
     store, rank, of = next(rendezvous("env://", timeout=PATIENCE))
-    on_one_machine = os.environ.get("LOCAL_WORLD_SIZE") == str(of)
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if on_one_machine else "0"
-    store = dist.PrefixStore(f"gan-cli/{attempt}", store)
+    store = dist.PrefixStore("gan-cli", store)
+    store = dist.PrefixStore(_attempt(store, rank, of), store)
     dist.init_process_group(backends, store=store, rank=rank, world_size=of, timeout=PATIENCE)
+
+
+def _attempt(store: dist.Store, rank: int, of: int) -> str:
+    """A new name that the processes of this attempt alone share.
+
+    The leader makes it, and answers each question of the others. A question is new, so that no answer to it is old.
+    """
+    mine = secrets.token_hex(8)
+    if rank > 0:
+        store.set(f"question of {rank}", mine)
+        name = store.get(f"answer to {mine}").decode()  # waits for it
+        store.set(f"{name} reached {rank}", "")
+        return name
+    missing = set(range(1, of))
+    while missing:
+        for i in missing:
+            if store.check([f"question of {i}"]):  # of this attempt or of an earlier one
+                store.set("answer to " + store.get(f"question of {i}").decode(), mine)
+        time.sleep(0.05)
+        missing = {i for i in missing if not store.check([f"{mine} reached {i}"])}
+    return mine
 
 
 def outlast_the_leader() -> None:

@@ -3,11 +3,14 @@
 import contextlib
 import itertools
 import json
+import math
+import os
 import shutil
 import signal
 import time
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -20,6 +23,7 @@ from gan_cli import losses, penalties, processes
 from gan_cli.augment import ADA, DiffAugment, InstanceNoise
 from gan_cli.data import Dataset, Points, pairs
 from gan_cli.errors import UserError
+from gan_cli.metrics import quality
 from gan_cli.networks import (
     conv,
     cs231n,
@@ -37,6 +41,7 @@ from gan_cli.networks import (
     toy,
     unet,
 )
+from gan_cli.rundir import checkpoint
 from gan_cli.rundir.records import read_metrics
 from gan_cli.training import algorithm
 from gan_cli.training.batches import Batches
@@ -77,26 +82,61 @@ QUICK = ("mlp", "maxout", "r3gan", "stylegan2", "toy", "lecam")
 IN_PARTS = ("r3gan", "stylegan2")  # no layer mixes images, but in whole groups
 
 
-def _train(name, folder, steps, accumulate=1):
+def _noise(size):
+    """60 grey images of ``size``."""
+    random = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (60, 1, size, size), dtype=torch.uint8, generator=random)
+
+
+def _train(name, folder, steps, accumulate=1, **more):
     """One of the CASES in float64, in ``folder``, in all processes that share this call."""
     networks, size, of_g, of_d, options = CASES[name]
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (60, 1, size, size), dtype=torch.uint8, generator=random)
-    images = Dataset(images, torch.arange(60) % 3, class_names=("a", "b", "c"))
-    data = images if size else Points(torch.randn(60, 2, generator=random))
+    data = Dataset(_noise(size), torch.arange(60) % 3, class_names=("a", "b", "c"))
+    data = data if size else Points(torch.randn(60, 2, generator=torch.Generator().manual_seed(0)))
     classes = {"classes": 3} if "conditional" in options else {}
     made = {"augment": options["augment"]()} if "augment" in options else {}
     if options.get("penalty") is penalties.LeCam:
         made["penalty"] = gan_cli.Penalty(penalties.LeCam())
     torch.manual_seed(0)
+    plan = gan_cli.Plan(steps, log_every=2, sample_every=100)
     gan_cli.train(
         networks.Generator(data.image_shape, 4, **of_g, **classes),
         networks.Discriminator(data.image_shape, **of_d, **classes),
-        data, run_dir=folder / f"{name}-{accumulate}", plan=gan_cli.Plan(steps, log_every=2, sample_every=100),
-        batch_size=BATCH, accumulate=accumulate, noise=gan_cli.Noise(z_dim=4, prior="normal"),
-        optimizer_g=ADAM, optimizer_d=ADAM, compute=gan_cli.Compute(dtype=torch.float64), sinks={},
-        draw=lambda *_: PICTURE, **{**options, **made},
+        data, run_dir=folder / f"{name}-{accumulate}", batch_size=BATCH, accumulate=accumulate,
+        noise=gan_cli.Noise(z_dim=4, prior="normal"), optimizer_g=ADAM, optimizer_d=ADAM,
+        compute=gan_cli.Compute(dtype=torch.float64), sinks={}, draw=lambda *_: PICTURE,
+        **{"plan": plan, **options, **made, **more},
     )  # fmt: skip
+
+
+TROUBLE = "trouble"
+
+
+def _train_in_trouble(folder, steps):
+    """The disk is full after steps 1 and 2; then one image, in the last process's share, has a loss that is no number.
+
+    So the leader alone knows of the first trouble, and the last process of the second.
+    """
+    fsync, refused, calls = os.fsync, [], []
+
+    def full(descriptor):
+        if 1 <= len(calls) <= 4:
+            refused.append(descriptor)
+            raise OSError(28, "No space left on device")
+        return fsync(descriptor)
+
+    def loss(real_logits, fake_logits):
+        calls.append(None)  # once for D and once for G in each step
+        of_d, of_g = losses.nonsaturating(real_logits, fake_logits)
+        if len(calls) == 5 and processes.rank() == processes.count() - 1:
+            of_d = torch.cat([of_d[:-1], of_d[-1:] * math.nan])
+        return of_d, of_g
+
+    evaluate = quality.feature_scores(_noise(28), gan_cli.Noise("normal", 4), n=21)
+    plan = gan_cli.Plan(steps, log_every=2, sample_every=100, checkpoint_every=1, eval_every=2)
+    with mock.patch.object(os, "fsync", full):
+        _train("conv", folder / TROUBLE, steps, loss=loss, penalty=R1, plan=plan, evaluate=evaluate)
+    assert bool(refused) == processes.leads()
 
 
 class Quiet:
@@ -167,6 +207,7 @@ def _train_all(names, steps):
             _train(name, Path.cwd(), steps, accumulate=2)
     for name in TWO_DOMAINS:
         _translate(name, Path.cwd(), steps)
+    _train_in_trouble(Path.cwd(), steps)
     processes.leave()
 
 
@@ -212,6 +253,14 @@ def _rows_agree(run_dir, other):
 def test_the_result_does_not_depend_on_the_number_of_processes(trained, name):
     _agree(trained / f"1/{name}-1", trained / f"2/{name}-1")
     _rows_agree(trained / f"1/{name}-1", trained / f"2/{name}-1")
+
+
+def test_processes_agree_on_a_full_disk_a_rollback_and_scores(trained):
+    ours, theirs = (trained / f"{n}/{TROUBLE}/conv-1" for n in (1, 2))
+    _agree(ours, theirs)
+    _rows_agree(ours, theirs)
+    assert checkpoint.read(theirs).progress.lr_scale == 0.5
+    assert [row["step"] for row in read_metrics(theirs) if "frechet_random" in row] == [2, 4]
 
 
 @pytest.mark.parametrize("n", [1, 2])
