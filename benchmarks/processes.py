@@ -22,7 +22,7 @@ import torch
 from workloads import WORKLOADS, Workload
 
 import gan_cli
-from gan_cli import Compute, Noise, Plan, processes
+from gan_cli import Compute, Noise, Plan, meeting
 from gan_cli.data import Dataset
 from gan_cli.training.device import bf16, prepare
 
@@ -52,7 +52,7 @@ def work(rank: int, n: int, port: int, workload: Workload, batch_size: int, step
     if rank == 0:
         pairs = [*itertools.pairwise(clock[WARM_UP - 1 :])]
         queue.put([statistics.median(end[i] - start[i] for start, end in pairs) for i in (0, 1)])
-    processes.leave()
+    meeting.leave()
 
 
 def _clocked(make: Any, clock: list[tuple[float, float]], weights: Any) -> torch.optim.Optimizer:

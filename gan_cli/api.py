@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gan_cli import processes, sampling
+from gan_cli import meeting, processes, sampling
 from gan_cli.augment import Augment
 from gan_cli.commands import evaluate as evaluate_command
 from gan_cli.commands.train import execute
@@ -25,6 +25,7 @@ from gan_cli.noise import Noise
 from gan_cli.rundir import checkpoint, layout
 from gan_cli.rundir.records import Sink
 from gan_cli.rundir.sinks import tensorboard
+from gan_cli.training import graphs
 from gan_cli.training.algorithm import UPDATES
 from gan_cli.training.batches import Batches
 from gan_cli.training.device import Compute
@@ -80,8 +81,9 @@ def train(
     """
     if update not in UPDATES:
         raise UserError(f"no update {update!r}" + did_you_mean(update, UPDATES))
+    graphs.check(compute.graphs, plan.schedule.moving())
     run_dir = Path(run_dir)
-    processes.join()
+    meeting.join()
     with ExitStack() as stack:
         processes.together(partial(_begin, stack, run_dir, resume))
         saved = open_run(run_dir) if resume and layout.of_run(run_dir) else None
@@ -110,10 +112,8 @@ def train(
         parts = build.Assembled(
             state=State(played, make_optimizers(played, make, penalty.clip), batches, compute.device),
             plan=plan, k=k, update=update, compute=compute,
-            draw=(
-                (lambda step: draw(step, played.sampled())) if draw
-                else display.pictures(data, played, noise, samples, seed, len(names))
-            ),
+            draw=(lambda step: draw(step, played.sampled())) if draw
+            else display.pictures(data, played, noise, samples, seed, len(names)),
             evaluate=partial(evaluate, played.sampled()) if evaluate else None,
             sinks={"tensorboard": tensorboard.write} if sinks is None else sinks,
             config=config, notes=[], observe=display.observed(data, played, noise, seed, conditional),

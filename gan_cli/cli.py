@@ -79,6 +79,8 @@ def _plan(config: DictConfig, in_sweep: bool) -> NoReturn:
     with one_line_errors("train"):
         if in_sweep:
             raise UserError("plan=true is for one run: leave -m out")
+        if _shared():
+            raise UserError("plan=true is for one process: start it without torchrun")
         print(forecast.run(absolute(_plain(config), HydraConfig.get().runtime.cwd)))
     raise SystemExit(0)  # by which _run removes the folder
 
@@ -136,6 +138,8 @@ class Callbacks(Callback):
         with one_line_errors(command):
             if command != "train":
                 raise UserError(f"gan-{command} has no -m; run it once for each")
+            if _shared():
+                raise UserError("a sweep can't share its runs among torchrun's processes: start it without torchrun")
             check_resume(config)
             check_cluster(config, sweep=True)
             folder = Path(config.hydra.sweep.dir)
@@ -188,18 +192,17 @@ def _run(command: str, main: Callable[[], Any]) -> None:
 
 def train() -> None:
     """``gan-train``. Of the processes that torchrun starts, the first reads the command line."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not _shared():
         return _train_or_sweep()
     from gan_cli.commands.train import in_company
 
     with one_line_errors("train"):
-        in_company(_train_no_sweep)
+        in_company(_train_or_sweep)
 
 
-def _train_no_sweep() -> None:
-    if {"-m", "--multirun"} & {*sys.argv[1:]}:
-        raise UserError("a sweep can't share its runs among torchrun's processes: start it without torchrun")
-    _train_or_sweep()
+def _shared() -> bool:
+    """Whether this process is one of several that torchrun has started for one run."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _train_or_sweep() -> None:

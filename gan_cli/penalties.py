@@ -85,6 +85,7 @@ class LeCam(nn.Module):
 
     means: Tensor
     filled: Tensor
+    needs_whole_minibatch = "penalty=lecam"
 
     def __init__(self, weight: float = 0.3, decay: float = 0.99) -> None:
         super().__init__()

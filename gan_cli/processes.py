@@ -1,31 +1,23 @@
 """The processes that share a run. Each computes its share of every minibatch, and all of them agree.
 
-torchrun starts the processes and tells each its rank. Rank 0 leads: it alone reads the command, writes the run folder
-and prints. A run without torchrun is one process of one: the functions here then return their argument.
+Rank 0 leads: it alone reads the command, writes the run folder and prints. How the processes meet and part is in
+:mod:`gan_cli.meeting`. A run without torchrun is one process of one: the functions here then return their argument.
 """
 
 import os
-import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
-from gan_cli.errors import UserError, one_line
+from gan_cli.errors import UserError
 
 T = TypeVar("T")
-# A process that dies closes its connections, and the others notice at once. Time must not end a wait: the leader may
-# wait for days until its disk takes files again.
-PATIENCE = timedelta(days=30)
 _parts = ContextVar("parts", default=1)
-_idle = ContextVar("idle", default=False)  # whether the other processes wait for a task
 LOST = "another process of this run has ended, so this one ends too; the same command with resume=auto goes on"
 
 
@@ -66,78 +58,17 @@ def divided(of: int) -> Iterator[None]:
         _parts.reset(before)
 
 
-def started() -> tuple[int, int]:
-    """The rank of this process and the number of processes, as torchrun's environment says."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-
-
 def local_rank() -> int:
     """The number of this process on its machine, from 0. It chooses the GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def join() -> None:
-    """Meet the other processes that torchrun has started. A process that was started alone meets nobody."""
-    if started()[1] > 1 and not dist.is_initialized():
-        backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-        if torch.cuda.is_available():
-            torch.cuda.set_device(local_rank())
-        try:
-            _meet(backends)
-        except RuntimeError as error:
-            raise UserError(f"the processes of this run can't meet: {one_line(error)}") from error
-        _idle.set(True)
-
-
-def _meet(backends: str) -> None:
-    """Make the group of all processes.
-
-    torchrun keeps one store for all its attempts, so that the addresses of the processes that have ended are still in
-    it: each attempt writes under a name of its own.
-    """
-    store, rank, of = next(rendezvous("env://", timeout=PATIENCE))
-    store = dist.PrefixStore("gan-cli", store)
-    store = dist.PrefixStore(_attempt(store, rank, of), store)
-    dist.init_process_group(backends, store=store, rank=rank, world_size=of, timeout=PATIENCE)
-
-
-def _attempt(store: dist.Store, rank: int, of: int) -> str:
-    """A new name that the processes of this attempt alone share.
-
-    The leader makes it, and answers each question of the others. A question is new, so that no answer to it is old.
-    """
-    mine = secrets.token_hex(8)
-    if rank > 0:
-        store.set(f"question of {rank}", mine)
-        name = store.get(f"answer to {mine}").decode()  # waits for it
-        store.set(f"{name} reached {rank}", "")
-        return name
-    missing = set(range(1, of))
-    while missing:
-        for i in missing:
-            if store.check([f"question of {i}"]):  # of this attempt or of an earlier one
-                store.set("answer to " + store.get(f"question of {i}").decode(), mine)
-        time.sleep(0.05)
-        missing = {i for i in missing if not store.check([f"{mine} reached {i}"])}
-    return mine
-
-
-def outlast_the_leader() -> None:
-    """Wait until the leader has left. As soon as one process fails, torchrun ends the others, amid their last words."""
-    with suppress(RuntimeError):  # the leader sends nothing: it closes the connection
-        dist.recv(torch.zeros(1), 0)
-
-
-def leave() -> None:
-    """Close the connections to the other processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def _exchange(collective: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     """Call ``collective``. Lost if another process has ended."""
     try:
         collective(*arguments, **options)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise Lost from error
 
@@ -227,14 +158,6 @@ def told(value: T) -> T:
     if count() > 1:
         _exchange(dist.broadcast_object_list, box, 0)
     return box[0]
-
-
-def assign(task: T | None) -> T | None:
-    """The ``task`` that the leader assigns, in every process. What it assigns later is not told."""
-    if not _idle.get():
-        return task
-    _idle.set(False)
-    return told(task)
 
 
 def together(make: Callable[[], T]) -> T:

@@ -23,6 +23,7 @@ ALLOWED = {
     "optimizers": set(),
     "losses": set(),
     "processes": {"errors"},
+    "meeting": {"errors", "processes"},
     "penalties": {"processes"},
     "augment": set(),
     "networks": {"errors", "processes"},
@@ -42,8 +43,8 @@ ALLOWED = {
         "typed",
     },
     "config": {
-        "augment", "data", "directions", "errors", "latents", "metrics", "noise", "pictures", "rundir", "sampling",
-        "training", "translating", "untrusted",
+        "augment", "data", "directions", "errors", "latents", "metrics", "noise", "pictures", "processes", "rundir",
+        "sampling", "training", "translating", "untrusted",
     },
     "terminal": {"metrics"},
     "typed": set(),
@@ -54,13 +55,13 @@ ALLOWED = {
         "__init__",  # for the version
     },
     "commands": {
-        "config", "data", "diagnostics", "errors", "exports", "files", "latents", "metrics", "noise", "pictures",
-        "processes", "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
+        "config", "data", "diagnostics", "errors", "exports", "files", "latents", "meeting", "metrics", "noise",
+        "pictures", "processes", "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
         "__init__",  # for the version
     },
     "api": {
-        "augment", "commands", "config", "data", "errors", "losses", "noise", "processes", "rundir", "sampling",
-        "training",
+        "augment", "commands", "config", "data", "errors", "losses", "meeting", "noise", "processes", "rundir",
+        "sampling", "training",
     },
     "cli": {"commands", "config", "errors", "reports", "rundir", "terminal", "__init__"},
     "__init__": {"api"},

@@ -8,8 +8,11 @@ import os
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -19,8 +22,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import gan_cli
-from gan_cli import losses, penalties, processes
+from gan_cli import cli, losses, meeting, penalties, processes
 from gan_cli.augment import ADA, DiffAugment, InstanceNoise
+from gan_cli.commands import train as commands_train
 from gan_cli.data import Dataset, Points, pairs
 from gan_cli.errors import UserError
 from gan_cli.metrics import quality
@@ -49,8 +53,10 @@ from gan_cli.training.batchnorm import SharedStatistics
 from gan_cli.training.cut import CUT
 from gan_cli.training.dann import DANN
 from gan_cli.training.device import CPU
+from gan_cli.training.path_length import PathLength, Spread
+from gan_cli.training.pool import Pool
 from gan_cli.training.run import Run
-from gan_cli.training.shares import check
+from gan_cli.training.shares import check, shares
 from gan_cli.training.state import State, make_optimizers
 from gan_cli.training.translation import CycleGAN, Pix2Pix
 
@@ -72,6 +78,7 @@ CASES = {
     "cs231n": (cs231n, 28, {}, {}, {}),
     "r3gan": (r3gan, 8, {"width": 8}, {"width": 8}, {"loss": losses.relativistic, "augment": ADA, "penalty": R1R2}),
     "stylegan2": (stylegan2, 8, {"width": 4}, {"width": 4}, {"augment": InstanceNoise, "penalty": R1}),
+    "path_length": (stylegan2, 8, {"width": 4}, {"width": 4}, {"game": partial(PathLength, interval=2)}),
     "toy": (toy, 0, SMALL, {**SMALL, "batch_mean": True}, {}),
     "wgan_gp": (mlp, 8, NO_NORM, SMALL, {"augment": DiffAugment, "penalty": GP}),
     "dragan": (mlp, 8, SMALL, SMALL, {"penalty": DRAGAN}),
@@ -198,7 +205,7 @@ def _translate(name, folder, steps):
 def _train_all(names, steps):
     """What each of the processes does in the folder it is started in."""
     torch.set_num_threads(1)
-    processes.join()
+    meeting.join()
     rows = torch.arange(14.0).view(7, 2)  # no number of processes divides 7
     assert torch.equal(processes.whole(processes.share(rows))[:7], rows)
     for name in names:
@@ -208,7 +215,7 @@ def _train_all(names, steps):
     for name in TWO_DOMAINS:
         _translate(name, Path.cwd(), steps)
     _train_in_trouble(Path.cwd(), steps)
-    processes.leave()
+    meeting.leave()
 
 
 def _trained(names, steps, numbers, folder):
@@ -287,6 +294,23 @@ def test_a_minibatch_that_cannot_be_divided_is_refused():
         check(32, 2, "shared", networks[1:])
     with pytest.raises(UserError, match="accumulate=2: batch normalisation needs the whole minibatch"):
         check(32, 2, "alternating", networks)
+    parts = {"game=path_length": Spread(0.1), "penalty=lecam": penalties.LeCam(), "pool": Pool(2, (1, 8, 8))}
+    for name, part in parts.items():
+        check(32, 1, "alternating", [part])
+        with pytest.raises(UserError, match=f"accumulate=2: .*{name}.* needs the whole minibatch"):
+            check(32, 2, "alternating", [part])
+    check(32, 2, "alternating", [Pool(0, (1, 8, 8))])
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.randperm(4), lambda: torch.multinomial(torch.ones(3), 2)])
+def test_draws_that_cannot_be_divided_are_refused(draw):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    batch = SimpleNamespace(parts=2, real=torch.zeros(4), share=lambda index: None)
+    divided = shares(batch, torch.nn.Module(), optimizer)
+    next(divided)
+    with pytest.raises(UserError, match="permutes the minibatch|from weights"):
+        draw()
+    divided.close()
 
 
 def test_layers_that_need_the_whole_minibatch_refuse_a_part():
@@ -315,7 +339,7 @@ def test_batch_normalisation_over_processes_is_that_of_torch_in_every_derivative
 
 
 def _words(run_dir, *more):
-    return [*FAST, "batch_size=6", "keep=20", f"run_dir={run_dir}", *more]
+    return [*FAST, "batch_size=6", "keep=20", "precision=fp32", f"run_dir={run_dir}", *more]
 
 
 def _end(processes_, folder):
@@ -351,7 +375,7 @@ def test_a_run_goes_on_with_another_number_of_processes(shared_run, tmp_path, ca
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, 13))
     assert call("gan-train", *_words("alone", "steps=12")).returncode == 0
     far, near = (_moved(tmp_path / "alone", tmp_path / other) for other in ("alone", "run"))
-    assert near < 0.05 * far, "in bfloat16 or float32 the order of summation shows, far below what a run moves"
+    assert near < 0.05 * far, "in float32 the order of summation shows, far below what a run moves"
 
 
 def _moved(run_dir, other):
@@ -369,7 +393,9 @@ def test_mistakes_get_one_line_from_the_first_process(shared_run, tmp_path, call
         (_words("new", "batch_size=7"), "batch_size=7 can't be divided by 2"),
         (_words("new", "k=0"), "k=0 is too small: at least 1"),
         (_words(folder / "run"), "holds a run already"),
-        (["-m", *_words("new")], "a sweep can't share its runs among torchrun's processes"),
+        *[([*word, *_words("new")], "a sweep can't share its runs among torchrun's") for word in (["-m"], ["--multi"])],
+        (_words("new", "hydra.mode=MULTIRUN"), "a sweep can't share its runs among torchrun's processes"),
+        (_words("new", "plan=true"), "plan=true is for one process: start it without torchrun"),
     ]:
         statuses, (out, err), others = _end(torchrun(2, "gan-train", words, tmp_path), tmp_path)
         assert statuses[0] == 2 and out == "" and err.count("\n") == 1 and line in err, err
@@ -402,6 +428,53 @@ def test_all_processes_end_alike_on_a_signal_to_one(going):
     step = int(sorted((run_dir / "checkpoints").glob("0*"))[-1].stem)
     state = json.loads((run_dir / "status.json").read_text())
     assert (state["status"], state["step"], state["error"]) == ("stopped", step, None)
+
+
+def _stumble(*_, **__):
+    if not processes.leads():
+        raise UserError("the second has stumbled")
+    processes.total(torch.zeros(1))
+
+
+def _train_and_stumble():
+    with mock.patch.object(algorithm, "train", _stumble), mock.patch.object(commands_train, "GRACE", GRACE):
+        cli.train()
+
+
+GRACE = timedelta(seconds=0.5)
+
+
+def test_what_happens_in_one_process_alone_ends_all_of_them(tmp_path):
+    started = torchrun(2, "gan-train", _words("run", "steps=2"), tmp_path, _train_and_stumble)
+    statuses, (_, err), ((_, other),) = _end(started, tmp_path)
+    assert statuses == [2, 2] and err == f"gan-train: {processes.LOST}\n"
+    assert other == "gan-train: the second has stumbled\n"
+
+
+@pytest.mark.slow
+def test_one_of_the_processes_that_are_left_speaks(tmp_path):
+    started = torchrun(3, "gan-train", _words("run", "steps=1000000", "log_every=5"), tmp_path)
+    _until(lambda: len(read_metrics(tmp_path / "run")) > 1)
+    started[2].kill()
+    assert [process.wait(30) for process in started[:2]] == [2, 2]
+    assert [process.err.read_text() for process in started] == [f"gan-train: {processes.LOST}\n", "", ""]
+
+
+def test_processes_meet_under_a_name_that_no_earlier_attempt_had():
+    store = torch.distributed.HashStore()
+    names = []
+    for _ in range(2):  # the second time, all that the first attempt wrote is there
+        with ThreadPoolExecutor(3) as pool:
+            found = {*pool.map(lambda rank: meeting._attempt(store, rank, 3), (2, 0, 1))}
+        assert len(found) == 1
+        names += found
+    assert names[0] != names[1]
+
+
+def test_a_process_that_does_not_come_is_named(monkeypatch):
+    monkeypatch.setattr(meeting, "MEETING", timedelta(seconds=0.2))
+    with pytest.raises(RuntimeError, match="process 1 of 3 has not come within 0 s"):
+        meeting._attempt(torch.distributed.HashStore(), 0, 3)
 
 
 @pytest.mark.slow

@@ -6,17 +6,19 @@ import types
 
 import pytest
 import torch
-from helpers import ADAM, train_networks
+from helpers import ADAM, train_networks, train_tiny
 from safetensors.torch import load_file
 
 from gan_cli import penalties
 from gan_cli.augment import ADA, DiffAugment
 from gan_cli.data import Dataset
+from gan_cli.errors import UserError
 from gan_cli.networks import conv, mlp, r3gan
 from gan_cli.optimizers import AnnealedSGD
 from gan_cli.training import graphs
 from gan_cli.training.device import Compute
 from gan_cli.training.games import Adversarial
+from gan_cli.training.schedule import Schedule
 
 STEPS = 12
 RUNS = {
@@ -91,6 +93,13 @@ def test_graphs_are_for_one_process_on_cuda_with_capturable_optimizers():
     assert not graphs.used(cuda, adam, 2)
     for other in ({"device": torch.device("cpu")}, {"compile": "default"}, {"graphs": "off"}):
         assert not graphs.used(dataclasses.replace(cuda, **other), adam, 1)
+
+
+def test_a_graph_keeps_what_a_schedule_would_move(tiny, tmp_path):
+    moving = Schedule(images=100, beta2=(0.9, 0.99))
+    with pytest.raises(UserError, match="a CUDA graph keeps all values but the learning rates"):
+        train_tiny(tiny, tmp_path / "run", steps=1, graphs="auto", schedule=moving)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_replayed_step_puts_back_what_it_left_for_the_records(monkeypatch):

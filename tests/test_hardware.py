@@ -94,6 +94,23 @@ def test_threads_follow_from_cores_and_weights_alone(monkeypatch):
     assert hardware.threads("auto", CPU, [small]) == 4
 
 
+def test_a_run_before_in_the_same_process_changes_nothing_for_the_rule(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    hardware.cores.cache_clear()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert hardware.threads(3, CPU, []) == 3
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)  # as the run before has set it
+    assert hardware.threads("auto", CPU, [nn.Linear(2000, 2000, device="meta")]) == 2
+    hardware.cores.cache_clear()
+
+
+def test_several_processes_cannot_share_one_gpu(monkeypatch):
+    monkeypatch.setattr(hardware.processes, "count", lambda: 2)
+    for name in ("cuda:0", "mps"):
+        with pytest.raises(UserError, match=f"device={name} is one for all processes: use device=auto"):
+            hardware.device(name)
+
+
 def test_a_resumed_run_keeps_its_number_of_threads(call, tmp_path, monkeypatch):
     used = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from helpers import COMMANDS, FAST, invoke
 
-from gan_cli import sampling
+from gan_cli import processes, sampling
+from gan_cli.config import display
 from gan_cli.config.saved import open_run
 from gan_cli.data.idx import mnist
 from gan_cli.errors import UserError
@@ -70,6 +71,13 @@ def test_a_run_is_scored_by_them_and_gan_eval_has_their_rows(own, tmp_path):
         assert rows["ink"][name] == pytest.approx((images > 127).float().mean().item())
         assert rows["spread"][name] == pytest.approx(images.float().std().item(), rel=1e-5)
     assert (rows["ink"]["n_real"], rows["ink"]["n_fake"], rows["ink"]["split"]) == (100, 50, "train")
+
+
+def test_of_several_processes_the_first_alone_calls_them(monkeypatch):
+    monkeypatch.setattr(processes, "leads", lambda: False)
+    monkeypatch.setattr(processes, "told", lambda value: {**value, "told": 1.0} if isinstance(value, dict) else value)
+    found = display._with_own(lambda generator: {"frechet": 2.0}, {"ink": None}, None, None, None)
+    assert found == {"frechet": 2.0, "told": 1.0}
 
 
 def test_points_without_a_score_of_their_own_are_scored(own, tmp_path):

@@ -5,13 +5,14 @@ import logging
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from gan_cli import __version__, files, processes, typed
+from gan_cli import __version__, files, meeting, processes, typed
 from gan_cli.config import networks
 from gan_cli.config.build import Assembled, assemble
 from gan_cli.config.defaults import settled
@@ -34,6 +35,7 @@ from gan_cli.training.plan import Outcome
 from gan_cli.training.run import Run
 
 log = logging.getLogger(__name__)
+GRACE = timedelta(seconds=20)  # for the leader to tell an error that all processes know of
 
 
 def run(
@@ -66,7 +68,7 @@ def _run(config: dict[str, Any], overridden: Sequence[str], run_dir: Path, recor
             return _already_done(saved, config, run_dir, more, record)
         if elsewhere:
             saved = SavedRun(branched(saved.checkpoint, run_dir), saved.trust)
-    processes.assign(Task(config, run_dir, saved.path if saved else None))
+    meeting.assign(Task(config, run_dir, saved.path if saved else None))
     parts = processes.together(partial(assemble, config, saved))
     for line in parts.notes:
         log.warning(line)
@@ -104,32 +106,34 @@ class Task(NamedTuple):
 
 def in_company(command: Callable[[], None]) -> None:
     """Call ``command``, which trains, in the process that leads. The others take part in its run, without a word."""
-    processes.join()
+    meeting.join()
     try:
         if processes.leads():
             try:
                 command()
             finally:
-                processes.assign(None)  # if the command has not come to train
-        elif task := processes.assign(None):
+                meeting.first_to_speak()  # it has spoken, if there was something to say
+                meeting.assign(None)  # if the command has not come to train
+        elif task := meeting.assign(None):
             _follow(task)
     finally:
-        processes.leave()
+        meeting.leave()
 
 
 def _follow(task: Task) -> None:
-    """Take part in the run of the leader, which reports all errors but the loss of a process."""
+    """Take part in the run of the leader. It reports all errors but its own end and what happened here alone."""
     logging.getLogger("gan_cli").setLevel(logging.CRITICAL)
     try:
         parts, resume = processes.together(partial(_assembled, task.config, task.resume))
         signum = execute(parts, task.run_dir, resume).signum
         code = 0 if signum is None else 128 + signum
-    except processes.Lost:
-        raise
     except (UserError, TrainingDiverged):
-        code = 2
+        meeting.outlast_the_leader(GRACE)  # which tells the same, if it knows
+        if meeting.first_to_speak():
+            raise
+        raise SystemExit(2) from None
     if code:
-        processes.outlast_the_leader()
+        meeting.outlast_the_leader()
         raise SystemExit(code)
 
 

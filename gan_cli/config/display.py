@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gan_cli import processes
 from gan_cli.config import networks
 from gan_cli.config.data import held_out_domains
 from gan_cli.config.targets import functions
@@ -69,8 +70,10 @@ def _with_own(
     real: Tensor,
     generator: nn.Module,
 ) -> dict[str, float]:
-    """The scores of ``generator``, and those of the user's ``own``."""
-    return {**evaluate(generator), **own_numbers(own, samples(generator), real)}
+    """The scores of ``generator``, and those of the user's ``own``, which may write: the leader alone calls them."""
+    scores = evaluate(generator)
+    found = processes.together(lambda: own_numbers(own, samples(generator), real) if processes.leads() else {})
+    return {**scores, **processes.told(found)}
 
 
 def sampler(

@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from gan_cli.augment import ADA
 from gan_cli.errors import UserError
+from gan_cli.training import graphs
 from gan_cli.training.games import Game
 from gan_cli.training.plan import Plan
 from gan_cli.training.schedule import Schedule
@@ -25,6 +26,5 @@ def plan(config: Mapping[str, Any], game: Game, optimizers: Mapping[str, Optimiz
     groups = [group for optimizer in optimizers.values() for group in optimizer.param_groups]
     if "beta2" in moving and any("betas" not in group for group in groups):
         raise UserError("schedule.beta2 is for optimizers with two betas: use optimizer=adam, or leave it out")
-    if moving - {"lr"} and config["graphs"] != "off":
-        raise UserError("a CUDA graph keeps all values but the learning rates: use graphs=off, or schedule.lr alone")
+    graphs.check(config["graphs"], moving)
     return Plan(**{name: config[name] for name in Plan.__dataclass_fields__ if name != "schedule"}, schedule=schedule)

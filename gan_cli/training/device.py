@@ -24,13 +24,17 @@ WEIGHTS_A_THREAD = 1_000_000
 def device(name: str) -> torch.device:
     """The device called ``name``; ``auto`` is the first available of cuda, mps, cpu. UserError if there is none.
 
-    If several processes share a run, each takes the GPU of its own number.
+    If several processes share a run, each takes the GPU of its own number, or all the CPU.
     """
+    alone = processes.count() == 1
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not alone and (name.startswith("cuda:") or name.startswith("mps")):
+        raise UserError(f"device={name} is one for all processes: use device=auto, or run one process")
+    have["mps"] &= alone  # gloo does not exchange its tensors
     chosen = torch.device(next(kind for kind, present in have.items() if present) if name == "auto" else name)
     if not have[chosen.type]:
         raise UserError(f"device={name}: torch finds no {chosen.type} device here; use device=cpu, or auto")
-    if chosen.type == "cuda" and chosen.index is None and processes.count() > 1:
+    if chosen.type == "cuda" and not alone:
         chosen = torch.device("cuda", processes.local_rank())
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device={name}: there are {torch.cuda.device_count()}, counted from cuda:0")
@@ -122,12 +126,13 @@ def threads(asked: int | str, on: torch.device, networks: Iterable[nn.Module]) -
     change from run to run, because rounding depends on the number of threads. OMP_NUM_THREADS in the environment, and
     a device other than the CPU, take the place of the rule.
     """
+    most = cores()  # before the first run of this process sets another number
     if not isinstance(asked, str):
         return asked
     if on.type != "cpu" or "OMP_NUM_THREADS" in os.environ:
-        return cores()
+        return most
     weights = sum(weight.numel() for network in networks for weight in network.parameters())
-    return min(cores(), 2 + weights // WEIGHTS_A_THREAD)
+    return min(most, 2 + weights // WEIGHTS_A_THREAD)
 
 
 def random_states(on: torch.device) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gan_cli import processes
+from gan_cli.errors import UserError
 from gan_cli.training.algorithm import Iterate, Note
 from gan_cli.training.batches import Batch
 from gan_cli.training.device import Compute
@@ -32,6 +33,12 @@ def used(compute: Compute, optimizers: Mapping[str, Optimizer], accumulate: int)
     at_once = processes.count() * accumulate == 1 and compute.compile == "off"
     asked = compute.graphs == "auto" and compute.device.type == "cuda"
     return asked and at_once and all("capturable" in group for group in groups)
+
+
+def check(graphs: str, moving: Iterable[str]) -> None:
+    """UserError if a graph would keep a value that a schedule moves: a graph reads the learning rates alone anew."""
+    if graphs != "off" and {*moving} - {"lr"}:
+        raise UserError("a CUDA graph keeps all values but the learning rates: use graphs=off, or schedule.lr alone")
 
 
 class _Step(NamedTuple):

@@ -22,6 +22,7 @@ class Spread(nn.Module):
     """
 
     mean: Tensor
+    needs_whole_minibatch = "game=path_length"
 
     def __init__(self, decay: float) -> None:
         super().__init__()

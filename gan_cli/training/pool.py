@@ -26,6 +26,7 @@ class Pool(nn.Module):
         super().__init__()
         if not 0 <= size <= MOST:
             raise ValueError(f"pool={size} should be from 0 to {MOST} images")
+        self.needs_whole_minibatch = "a pool of images (game.pool)" if size else ""
         self.register_buffer("images", torch.zeros(size, *shape, device=device))
         self.register_buffer("held", torch.zeros((), dtype=torch.int64))  # on the CPU: no step waits for the device
 

@@ -77,6 +77,8 @@ class _Draws(TorchDispatchMode):
             return function(*arguments, **options)
         if "randperm" in str(function):
             raise UserError("a network that permutes the minibatch can't share it: use one process, and accumulate=1")
+        if "multinomial" in str(function) and arguments[0].dim() == 1:
+            raise UserError("multinomial draws for a minibatch in parts only from weights [N, K]: expand the weights")
         drawn = function(*map(self._whole, arguments), **{name: self._whole(value) for name, value in options.items()})
         mine = [self._mine(value) for value in (drawn if isinstance(drawn, tuple) else (drawn,))]
         if function._schema.is_mutable:
@@ -108,9 +110,12 @@ def check(batch_size: int, accumulate: int, update: str, networks: Iterable[nn.M
         )
     if accumulate > 1 and update != "alternating":
         raise UserError(f"accumulate={accumulate} needs update=alternating; update={update} uses D's images once more")
-    modules = (module for network in networks for module in network.modules())
+    modules = [module for network in networks for module in network.modules()]
     if accumulate > 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules):
         raise UserError(
             f"accumulate={accumulate}: batch normalisation needs the whole minibatch at once; use accumulate=1, or "
             "networks without it"
         )
+    for module in modules if accumulate > 1 else []:
+        if needs := getattr(module, "needs_whole_minibatch", ""):
+            raise UserError(f"accumulate={accumulate}: {needs} needs the whole minibatch at once; use accumulate=1")
