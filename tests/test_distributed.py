@@ -85,8 +85,8 @@ CASES = {
     "lecam": (mlp, 8, NO_NORM, SMALL, {"penalty": penalties.LeCam}),
 }
 PICTURE = Image.new("L", (4, 4))
-QUICK = ("mlp", "maxout", "r3gan", "stylegan2", "toy", "lecam")
-IN_PARTS = ("r3gan", "stylegan2")  # no layer mixes images, but in whole groups
+QUICK = ("mlp", "maxout", "r3gan", "stylegan2", "toy", "lecam", "wgan_gp")
+IN_PARTS = ("r3gan", "stylegan2", "wgan_gp")  # no layer mixes images, but in whole groups
 
 
 def _noise(size):
