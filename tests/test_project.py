@@ -167,5 +167,8 @@ def test_gan_project_refuses_in_a_line(call, run, tmp_path):
 @pytest.mark.slow
 def test_the_data_need_not_be_at_hand(call, run, tmp_path):
     Image.new("L", (8, 8), 200).save(tmp_path / "b.png")
-    done = call("gan-project", "ckpt=run", "steps=4", "starts=1", "input=b.png", "root=nowhere", "device=cpu")
+    words = ["ckpt=run", "steps=4", "starts=1", "input=b.png", "root=nowhere", "device=cpu"]
+    done = call("gan-project", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = call("gan-project", *words, "n=2")
     assert done.returncode == 0 and done.stderr.startswith("gan-project: no images for comparison: ")
