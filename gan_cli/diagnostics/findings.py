@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gan_cli.diagnostics.seen import LOOKS, Seen
 
 STOP, WARNING, NOTE = SEVERITIES = ("stop", "warning", "note")
-CERTAIN = 4.0  # between the mean logits of real and fake images: a sigmoid of 0.98
+CERTAIN = 8.0  # between the mean logits of real and fake images: a sigmoid of 0.9997
 
 Check = Callable[[Seen], str | None]
 
