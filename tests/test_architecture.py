@@ -56,7 +56,8 @@ ALLOWED = {
     },
     "commands": {
         "config", "data", "diagnostics", "errors", "exports", "files", "latents", "meeting", "metrics", "noise",
-        "pictures", "processes", "projection", "reports", "rundir", "sampling", "terminal", "training", "translating", "typed",
+        "pictures", "processes", "projection", "reports", "rundir", "sampling", "terminal", "training", "translating",
+        "typed",
         "__init__",  # for the version
     },
     "api": {
