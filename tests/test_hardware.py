@@ -106,6 +106,11 @@ def test_a_run_before_in_the_same_process_changes_nothing_for_the_rule(monkeypat
 
 def test_several_processes_cannot_share_one_gpu(monkeypatch):
     monkeypatch.setattr(hardware.processes, "count", lambda: 2)
+    monkeypatch.setattr(hardware.processes, "local_rank", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="this machine has 1 GPUs: use --nproc-per-node, or device=cpu"):
+        hardware.device("auto")
     for name in ("cuda:0", "mps"):
         with pytest.raises(UserError, match=f"device={name} is one for all processes: use device=auto"):
             hardware.device(name)

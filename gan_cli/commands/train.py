@@ -5,6 +5,7 @@ import logging
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -113,7 +114,8 @@ def in_company(command: Callable[[], None]) -> None:
                 command()
             finally:
                 meeting.first_to_speak()  # it has spoken, if there was something to say
-                meeting.assign(None)  # if the command has not come to train
+                with suppress(processes.Lost):
+                    meeting.assign(None)  # if the command has not come to train
         elif task := meeting.assign(None):
             _follow(task)
     finally:

@@ -37,7 +37,7 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, image_shape: Sequence[int], z_dim: int, width: int = 24, max_width: int = 192, classes: int = 0
+        self, image_shape: Sequence[int], z_dim: int, width: int = 16, max_width: int = 128, classes: int = 0
     ) -> None:
         super().__init__()
         channels, height, breadth = divisible_sides(image_shape, "pictures")
@@ -71,7 +71,7 @@ class Discriminator(nn.Module):
 
     group = GROUP
 
-    def __init__(self, image_shape: Sequence[int], width: int = 32, max_width: int = 256, classes: int = 0) -> None:
+    def __init__(self, image_shape: Sequence[int], width: int = 16, max_width: int = 128, classes: int = 0) -> None:
         super().__init__()
         channels, height, breadth = divisible_sides(image_shape, "pictures")
         depth = min(height, breadth).bit_length() - 3

@@ -36,6 +36,8 @@ def device(name: str) -> torch.device:
         raise UserError(f"device={name}: torch finds no {chosen.type} device here; use device=cpu, or auto")
     if chosen.type == "cuda" and not alone:
         chosen = torch.device("cuda", processes.local_rank())
+        if chosen.index >= torch.cuda.device_count():
+            raise UserError(f"this machine has {torch.cuda.device_count()} GPUs: use --nproc-per-node, or device=cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device={name}: there are {torch.cuda.device_count()}, counted from cuda:0")
     return chosen
