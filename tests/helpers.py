@@ -160,12 +160,16 @@ def _be(main, argv, cwd, out, err, env):
         sys.exit(1)
 
 
-def torchrun(n, name, arguments, folder, main=None):
-    """``n`` processes that share a run, as torchrun starts them, each with its output in ``folder``/rank.out, .err."""
+def free_port():
+    """A port of this machine that no process listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(n), "OMP_NUM_THREADS": "1"}
+        return free.getsockname()[1]
+
+
+def torchrun(n, name, arguments, folder, main=None):
+    """``n`` processes that share a run, as torchrun starts them, each with its output in ``folder``/rank.out, .err."""
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(n), "OMP_NUM_THREADS": "1"}
     return [
         Process(
             name, arguments, folder, folder / f"{rank}.out", folder / f"{rank}.err", main,

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
-from helpers import FAST
+from helpers import FAST, free_port
 
 from gan_cli.rundir.records import read_metrics
 
@@ -35,11 +34,6 @@ cli.train()
 """
 
 
-def _port():
-    with socket.create_server(("localhost", 0)) as server:
-        return server.getsockname()[1]
-
-
 @pytest.fixture
 def start(tmp_path):
     """A function that starts two processes of TRAINER, on one or two machines, and waits for the first records.
@@ -50,7 +44,7 @@ def start(tmp_path):
     started = []
 
     def begin(*words, restarts=0, machines=1):
-        meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{_port()}"] if machines > 1 else ["--standalone"]
+        meet = ["--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}"] if machines > 1 else ["--standalone"]
         command = [sys.executable, "-m", "torch.distributed.run", *meet, f"--nnodes={machines}"]
         command += [f"--nproc-per-node={2 // machines}", f"--max-restarts={restarts}", "trainer.py"]
         words = [*FAST, "batch_size=6", "keep=20", "log_every=5", "run_dir=run", *words]

@@ -24,11 +24,11 @@ WEIGHTS_A_THREAD = 1_000_000
 def device(name: str) -> torch.device:
     """The device called ``name``; ``auto`` is the first available of cuda, mps, cpu. UserError if there is none.
 
-    If several processes share a run, each takes the GPU of its own number, or all the CPU.
+    If several processes share a run, each takes the GPU of its own number, or all take the CPU.
     """
     alone = processes.count() == 1
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if not alone and (name.startswith("cuda:") or name.startswith("mps")):
+    if not alone and name.startswith(("cuda:", "mps")):
         raise UserError(f"device={name} is one for all processes: use device=auto, or run one process")
     have["mps"] &= alone  # gloo does not exchange its tensors
     chosen = torch.device(next(kind for kind, present in have.items() if present) if name == "auto" else name)

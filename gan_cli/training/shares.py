@@ -108,14 +108,16 @@ def check(batch_size: int, accumulate: int, update: str, networks: Iterable[nn.M
             f"batch_size={batch_size} can't be divided by {of}, {processes.count()} processes times "
             f"accumulate={accumulate}: use batch_size={' or '.join(map(str, sizes))}"
         )
-    if accumulate > 1 and update != "alternating":
+    if accumulate == 1:
+        return
+    if update != "alternating":
         raise UserError(f"accumulate={accumulate} needs update=alternating; update={update} uses D's images once more")
     modules = [module for network in networks for module in network.modules()]
-    if accumulate > 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules):
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules):
         raise UserError(
             f"accumulate={accumulate}: batch normalisation needs the whole minibatch at once; use accumulate=1, or "
             "networks without it"
         )
-    for module in modules if accumulate > 1 else []:
+    for module in modules:
         if needs := getattr(module, "needs_whole_minibatch", ""):
             raise UserError(f"accumulate={accumulate}: {needs} needs the whole minibatch at once; use accumulate=1")
