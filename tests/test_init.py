@@ -156,6 +156,9 @@ def test_init_takes_what_fits_and_names_the_rest(base, parent, tmp_path, caplog)
         _train(base, tmp_path / "x", init="nowhere")
     with pytest.raises(UserError, match="freeze_d=99 leaves nothing to train"):
         _train(base, tmp_path / "x", init=str(parent), freeze_d=99)
+    wide = {**base["net"], "discriminator": {**base["net"]["discriminator"], "widths": [9]}}
+    with pytest.raises(UserError, match="freeze_d keeps discriminator.1.bias as init brings it, but .* has none of th"):
+        _train(base, tmp_path / "x", net=wide, init=str(parent), freeze_d=1)
     assert not (tmp_path / "x").exists()
 
 

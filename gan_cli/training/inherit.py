@@ -18,7 +18,7 @@ def inherit(game: Game, parent: Checkpoint) -> str:
 
     A tensor fits if a network of the same name has a weight or buffer of the same name, shape and dtype. The average
     begins as G, and takes its own tensors of ``parent`` then. Only tensors are read: nothing that the file describes is
-    built. UserError if no tensor fits.
+    built. UserError if no tensor fits, and if one is missing that a frozen layer keeps.
     """
     networks = game.networks("generator") | game.networks("discriminator")
     generator, total, left = next(iter(networks.values())), 0, []
@@ -35,9 +35,20 @@ def inherit(game: Game, parent: Checkpoint) -> str:
             f"init: none of the {total} tensors of {parent.path} fits by name and shape; choose the networks that it "
             "was trained with"
         )
+    if kept := _frozen(game) - {f"{name}.{key}" for name in networks for key in parent.tensors(name)}.difference(left):
+        raise UserError(
+            f"freeze_d keeps {min(kept)} as init brings it, but {parent.path} has none of this shape: choose the "
+            "networks that it was trained with, or leave freeze_d out"
+        )
     taken = f"init: taken {total - len(left)} of {total} tensors of {parent.path}, step {parent.progress.step:,}"
     more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
     return taken + (f"; not taken: {', '.join(left[:NAMED])}{more}" if left else "")
+
+
+def _frozen(game: Game) -> set[str]:
+    """The names of the weights of D that keep their values."""
+    networks = game.networks("discriminator").items()
+    return {f"{name}.{key}" for name, d in networks for key, w in d.named_parameters() if not w.requires_grad}
 
 
 @torch.no_grad()
