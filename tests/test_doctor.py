@@ -98,6 +98,15 @@ def test_held_out_images_decide_whether_d_memorises():
     assert _named(_rows({"r_v": 0.7, "d_accuracy_real": 0.6})) == set()  # at chance r_v is noise
 
 
+def test_held_out_images_tell_of_memory_under_the_relativistic_loss():
+    config = {**CONFIG, "loss": {"_target_": "gan_cli.losses.relativistic"}}
+    sure = {"loss_d": 0.2, "loss_g": 3.2, "d_accuracy_real": 1.0}
+    assert _named(_rows({**sure, "r_v": 0.8}), config) == {"d_memorises"}  # 100 faces after 2,000 steps
+    assert _named(_rows({**sure, "r_v": 0.1}), config) == set()  # 20,000 faces
+    assert _named(_rows(sure), config) == set()  # r_t has no meaning, because the zero of the logits has none
+    assert _named(_rows({"loss_d": 0.5, "loss_g": 1.0, "r_v": 0.8}), config) == set()
+
+
 def test_a_converged_run_at_chance_is_healthy():
     """At the equilibrium of section 4 D is at chance, and the samples are like the data."""
     assert _named(_rows({"d_real": 0.5, "d_fake": 0.5, "grad_norm_g": 0.005})) == set()

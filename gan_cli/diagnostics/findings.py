@@ -11,6 +11,7 @@ from gan_cli.diagnostics.seen import LOOKS, Seen
 
 STOP, WARNING, NOTE = SEVERITIES = ("stop", "warning", "note")
 CERTAIN = 8.0  # between the mean logits of real and fake images: a sigmoid of 0.9997
+TELLS = 0.6  # the same difference where r_t would be 0.3: a sigmoid of 0.65
 
 Check = Callable[[Seen], str | None]
 
@@ -28,10 +29,15 @@ def d_overpowers(seen: Seen) -> str | None:
 
 
 def _certain(seen: Seen) -> str | None:
-    """D overpowers G by the relativistic loss: with x = D(x) - D(G(z)), loss_g - loss_d is the mean of x."""
-    found = seen.means("loss_d", "loss_g")
-    gap = found[1] - found[0] if found else 0.0
+    """D overpowers G by the relativistic loss."""
+    gap = _gap(seen)
     return f"D(x) is above D(G(z)) by {gap:.1f} in logits, loss_d {seen.mean('loss_d'):.2g}" if gap > CERTAIN else None
+
+
+def _gap(seen: Seen) -> float:
+    """The mean of D(x) - D(G(z)) in logits, by the relativistic loss: there it is loss_g - loss_d."""
+    found = seen.means("loss_d", "loss_g")
+    return found[1] - found[0] if found else 0.0
 
 
 def no_gradient(seen: Seen) -> str | None:
@@ -77,14 +83,16 @@ def g_stands_still(seen: Seen) -> str | None:
 def d_memorises(seen: Seen) -> str | None:
     real, epochs = seen.mean("d_accuracy_real"), seen.epochs
     points = len(seen.option("image_shape", [])) == 1
-    if real is None or epochs is None or points or not seen.probabilities:
+    relativistic = seen.loss == "relativistic"
+    if real is None or epochs is None or points or not (seen.probabilities or relativistic):
         return None
     held_out = [look["r_v"] for look in seen.looks[-2:] if "r_v" in look]
     if held_out:  # it tells memory from a D that is right on images which it has never seen
-        if len(held_out) == 2 and min(held_out) > 0.5 and 2 * real - 1 > 0.3:
+        tells = _gap(seen) > TELLS if relativistic else 2 * real - 1 > 0.3
+        if len(held_out) == 2 and min(held_out) > 0.5 and tells:
             return f"r_v = {min(held_out):.2f}, where 0 is no memory and 1 is complete, after {epochs:,.1f} epochs"
         return None
-    if epochs < 10:
+    if epochs < 10 or relativistic:
         return None
     if 2 * real - 1 > 0.6 and (seen.mean("d_accuracy_fake") or 0) > 0.6:
         return f"r_t = {2 * real - 1:.2f} (above 0.6) after {epochs:,.0f} epochs"
