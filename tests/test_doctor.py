@@ -182,6 +182,16 @@ def test_several_steps_of_d_become_one_and_points_get_a_small_gamma():
     assert remedies.changes("collapse", hasty) == ["penalty=r1", "penalty.gamma=0.01", "optimizer.generator.lr=0.0005"]
 
 
+def test_a_d_that_memorises_gets_augmentation_and_mirroring_stays():
+    assert remedies.changes("d_memorises", CONFIG) == ["augment=diffaugment"]
+    mirrored = {**CONFIG, "augment": {"_target_": "gan_cli.augment.DiffAugment", "policy": ["flip"]}}
+    assert remedies.changes("d_memorises", mirrored) == [
+        "augment=diffaugment", "augment.policy=[flip,color,translation,cutout]",
+    ]  # fmt: skip
+    augmented = {**CONFIG, "augment": {"_target_": "gan_cli.augment.ADA", "target": 0.6}}
+    assert remedies.changes("d_memorises", augmented) == []
+
+
 def test_a_choice_of_a_group_replaces_the_keys_within_it():
     assert remedies.kept(["penalty=none", "penalty.gamma=1", "penalty_x=3"], ["penalty=r1"]) == ["penalty_x=3"]
 

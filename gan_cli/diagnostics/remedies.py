@@ -126,7 +126,9 @@ def freed(seen: Seen) -> list[str]:
 
 
 def augmented(seen: Seen) -> list[str]:
-    """Augmentation for little data."""
+    """Augmentation for little data, beside the mirroring of a run that mirrors."""
+    if seen.option("augment.policy") == ["flip"]:
+        return ["augment=diffaugment", "augment.policy=[flip,color,translation,cutout]"]
     return ["augment=diffaugment"] if not seen.option("augment._target_") else []
 
 
