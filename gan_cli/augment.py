@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
 FEW = 2000  # images, below which D would learn them by heart
+EPOCHS, LONGEST = 250, 500_000  # in which p of ADA may rise from 0 to 1, and the paper's number of images
 
 
 class Augment(nn.Module):
@@ -181,7 +182,8 @@ class ADA(Augment):
     Each operation is applied to an image with probability ``p``, which starts at 0. After every ``interval`` D steps,
     ``p`` changes by (number of real images in these steps) / ``speed``. ``p`` rises if ``r_t = E[sign(D(x))]`` over
     these images is above ``target``, a sign that D overfits; otherwise ``p`` falls. ``p`` stays in [0, 1]. Above about
-    0.8 the augmentations leak.
+    0.8 the augmentations leak. ``speed`` is 250 epochs of the ``examples`` by default, because D learns fewer images by
+    heart sooner; it is the paper's 500,000 from 2,000 images on.
 
     The operations, in the paper's order and strengths: x-flip, rotation by multiples of 90 degrees (square images
     only), shift by whole pixels, scaling, rotation, stretching, rotation, shift; brightness, contrast, luma flip and,
@@ -195,8 +197,9 @@ class ADA(Augment):
     images: Tensor
     steps: Tensor
 
-    def __init__(self, target: float = 0.6, interval: int = 4, speed: int = 500_000) -> None:
+    def __init__(self, target: float = 0.6, interval: int = 4, speed: int | None = None, examples: int = FEW) -> None:
         super().__init__()
+        speed = min(EPOCHS * examples, LONGEST) if speed is None else speed
         if not (-1 <= target <= 1 and interval > 0 and speed > 0):
             raise ValueError(f"target={target} should be in [-1, 1], interval={interval} and speed={speed} above 0")
         self._target, self._interval, self._speed = target, interval, speed

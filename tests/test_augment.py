@@ -166,6 +166,13 @@ def test_ada_moves_p_by_what_the_paper_says():
             ADA(**options)
 
 
+@pytest.mark.parametrize(("examples", "speed"), [(100, 25_000), (2_000, 500_000), (60_000, 500_000)])
+def test_p_of_ada_rises_sooner_for_fewer_images(examples, speed):
+    ada = ADA(interval=1, examples=examples)
+    ada.observe(torch.ones(100))
+    assert ada.p.item() == pytest.approx(100 / speed)
+
+
 @pytest.mark.parametrize("make", [lambda: ADA(interval=3, speed=300), lambda: InstanceNoise(images=400)])
 def test_one_that_is_loaded_goes_on_as_the_other(make):
     images, one, other = _images(8, 1, 8, 8), make(), make()
