@@ -26,6 +26,12 @@ NARROW = (
     "net=dcgan net.z_dim=64 net.generator.width=32 net.discriminator.width=24 net.discriminator.norm=none penalty=r1 "
     "penalty.gamma=0.3 update=shared optimizer.lr={generator:0.002,discriminator:0.001} optimizer.betas=[0.0,0.99]"
 )
+# How a row shows its numbers. The features of frechet_random, precision and recall are the random network's.
+SCORES = {
+    "frechet_attributes": ",.0f", "attribute_kl": ".3f", "values_hit": ".0f", "frechet_random": ".3g",
+    "precision": ".2f", "recall": ".2f",
+}  # fmt: skip
+SHOWN = {"steps": ",", "images/s": ".0f"} | SCORES
 RECIPES = {
     "pictures": "net=pictures",
     "conv": "net=conv",
@@ -54,12 +60,11 @@ def measured(folder: Path, recipe: str, seconds: float) -> dict[str, float]:
     if not (folder / "eval.json").is_file():
         words = [*recipe.split(), "dataset=drawn_faces", "threads=1", f"max_seconds={seconds}", "steps=10000000"]
         command("train", *words, "sample_every=1000000", "resume=auto", f"run_dir={folder}")
-        command("eval", f"ckpt={folder}", "metrics=[frechet_random,attributes]", "n=4000")
+        command("eval", f"ckpt={folder}", "metrics=[frechet_random,precision_recall,attributes]", "n=4000")
     scores = json.loads((folder / "eval.json").read_text())
     last = read_metrics(folder)[-1]
-    known = {name: scores[name]["value"] for name in ("frechet_attributes", "attribute_kl", "values_hit")}
-    random = scores["frechet_random"]["value"]
-    return {"steps": last["step"], "rate": last["images"] / last["seconds"], **known, "frechet_random": random}
+    values = {name: scores[name]["value"] for name in SCORES}
+    return {"steps": last["step"], "images/s": last["images"] / last["seconds"], **values}
 
 
 def said(folder: Path) -> str:
@@ -76,18 +81,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1800)
     parser.add_argument("--only", nargs="*", choices=RECIPES, default=list(RECIPES))
     asked = parser.parse_args()
-    rows = [
-        "| recipe | steps | images/s | frechet_attributes | attribute_kl | values of 158 | frechet_random | findings |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = [f"| recipe | {' | '.join(SHOWN)} | findings |", "|---" * (len(SHOWN) + 2) + "|"]
     samples = []
     for name in asked.only:
         folder = asked.folder / name
         row = measured(folder, RECIPES[name], asked.seconds)
-        rows.append(
-            f"| {name} | {row['steps']:,} | {row['rate']:.0f} | {row['frechet_attributes']:,.0f} | "
-            f"{row['attribute_kl']:.3f} | {row['values_hit']:.0f} | {row['frechet_random']:.3f} | {said(folder)} |"
-        )
+        shown = (f"{row[key]:{form}}" for key, form in SHOWN.items())
+        rows.append(f"| {name} | {' | '.join(shown)} | {said(folder)} |")
         samples.append(gan_cli.sample(folder, n=COLUMNS, seed=1))
     print("\n".join(rows))
     sheet = grid(torch.cat(samples), columns=COLUMNS)

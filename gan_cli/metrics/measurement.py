@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gan_cli.data import Dataset
 from gan_cli.errors import UserError
-from gan_cli.metrics.extractor import Extractor, extractor_for, pixel_extractor
+from gan_cli.metrics.extractor import Extractor, extractor_for, random_extractor
 from gan_cli.metrics.memorisation import copying, copying_of, identical
 from gan_cli.metrics.two_sample import classifier_two_sample_test, nearest_neighbour_test
 
@@ -60,7 +60,7 @@ class Data:
     ``train`` is all the training data. ``validation`` is the part that a limit kept out of the training data. ``fresh``
     is n of the held-out images (all, if there are fewer). ``fake`` is the n samples. ``labels`` are the classes given
     to a conditional generator. ``weights`` is a file of Inception's. An attribute raises Inapplicable if its held-out
-    data or a classifier of the classes is missing. ``notes`` has a line if pixels stand in for features.
+    data or a classifier of the classes is missing. ``notes`` has a line if random features stand in for trained ones.
     """
 
     kind: ClassVar[str] = "images"
@@ -101,15 +101,15 @@ class Data:
 
     @cached_property
     def extractor(self) -> Extractor:
-        """The extractor for such images; if it is unavailable, or does not know their classes, their pixels."""
+        """The extractor for such images; if it is unavailable, or does not know their classes, the random network."""
         try:
             found = extractor_for(self.train.image_shape, self._device, self.train.class_names, self._weights)
             self._check_that_it_knows(found)
             return found
         except UserError as error:
-            self._lacking, pixels = str(error), pixel_extractor(self.train.image_shape)
-            self.notes.append(f"{error}; here images are compared in {pixels.name}")
-            return pixels
+            self._lacking, found = str(error), random_extractor(self._device)
+            self.notes.append(f"{error}; here images are compared by the features of a {found.name}")
+            return found
 
     def check_trained(self) -> None:
         """Unavailable if no network that was trained on images gives the features."""
@@ -134,6 +134,8 @@ class Data:
     @cached_property
     def some_train_features(self) -> Tensor:
         """The features of n training images."""
+        if self.extractor and self._lacking:  # then no metric needs the features of all
+            return self.extractor.features(self._some(self.train.images), self._batch_size, "training data")
         return self._some(self.train_features)
 
     @cached_property
