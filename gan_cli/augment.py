@@ -40,8 +40,11 @@ def _normal(images: Tensor, std: float, k: int = 1) -> Tensor:
 
 
 def flip(images: Tensor) -> Tensor:
-    """Mirror each image left to right with probability 1/2."""
-    return torch.where(_uniform(images, 0, 1) < 0.5, images.flip(-1), images)
+    """Mirror each image left to right with probability 1/4.
+
+    With 1/2, images and mirror images would look alike to D, and G's could face either way, whatever the data do.
+    """
+    return torch.where(_uniform(images, 0, 1) < 0.25, images.flip(-1), images)
 
 
 def _of_colours(change: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

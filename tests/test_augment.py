@@ -111,12 +111,12 @@ def test_cutout_leaves_out_a_rectangle_of_half_the_sides():
     assert columns.double().mean().item() == pytest.approx(left(10, 5, 10), abs=0.1)
 
 
-def test_half_are_flipped_and_flips_of_flips_look_the_same():
+def test_a_quarter_is_flipped_so_that_d_sees_which_way_the_data_face():
     images = _images(1, 1, 2, 2).expand(2000, -1, -1, -1)
-    for result in (augment.flip(images), augment.flip(augment.flip(images))):
-        flipped = (result == images.flip(-1)).flatten(1).all(dim=1)
-        assert torch.equal(result[~flipped], images[~flipped])
-        assert flipped.double().mean().item() == pytest.approx(0.5, abs=0.05)
+    result = augment.flip(images)
+    flipped = (result == images.flip(-1)).flatten(1).all(dim=1)
+    assert torch.equal(result[~flipped], images[~flipped])
+    assert flipped.double().mean().item() == pytest.approx(0.25, abs=0.04)
 
 
 def test_the_words_of_a_policy():
@@ -298,7 +298,7 @@ def test_the_number_of_images_decides_on_the_operations():
     images = torch.rand(200, 3, 8, 8)
     mirrored = [torch.equal(after, before.flip(-1)) for before, after in zip(images, many(images), strict=True)]
     same = [torch.equal(after, before) for before, after in zip(images, many(images), strict=True)]
-    assert 60 < sum(mirrored) < 140 and 60 < sum(same) < 140
+    assert 25 < sum(mirrored) < 80 and 110 < sum(same) < 180
     assert torch.equal(plain(images), images) and plain.about == ""
     changed = few(images)
     assert not any(torch.equal(after, before) for before, after in zip(images, changed, strict=True))
