@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-FEW = 2000  # images, below which D would learn them by heart
 EPOCHS, LONGEST = 250, 500_000  # in which p of ADA may rise from 0 to 1, and the paper's number of images
 
 
@@ -122,7 +121,7 @@ class DiffAugment(Augment):
 
     The operations are ``flip``, ``brightness``, ``saturation``, ``contrast``, ``translation`` and ``cutout``. ``color``
     is the paper's name for brightness, saturation and contrast. Every operation of the policy is applied to every
-    image. ValueError if ``policy`` has an unknown name or the same name twice.
+    image. ``about`` says so to the user. ValueError if ``policy`` has an unknown name or the same name twice.
     """
 
     def __init__(self, policy: Sequence[str] = ("color", "translation", "cutout")) -> None:
@@ -133,25 +132,13 @@ class DiffAugment(Augment):
         if len(set(words)) < len(words):
             raise ValueError(f"policy={words} names an operation twice")
         self._operations = [operation for word in words for operation in OPERATIONS[word]]
+        letters = "; augment=none for letters and whatever is never mirrored" if "flip" in words else ""
+        self.about = f"D sees images after {', '.join(words)}{letters}" if words else ""
 
     def forward(self, images: Tensor) -> Tensor:
         for operation in self._operations:
             images = _of_colours(operation, images) if operation in COLOURS else operation(images)
         return images
-
-
-class ByNumber(DiffAugment):
-    """DiffAugment with a policy that the number of images, ``examples``, decides; ``about`` says which.
-
-    With ``flip`` images are mirrored. For fewer than :data:`FEW` images the paper's three operations follow: Zhao et
-    al. 2020 find them to help from 100 images to some thousands.
-    """
-
-    def __init__(self, examples: int, flip: bool = True) -> None:
-        policy = (["flip"] if flip else []) + (["color", "translation", "cutout"] if examples < FEW else [])
-        super().__init__(policy)
-        mirrored = "; augment.flip=false for letters and whatever is never mirrored" if flip else ""
-        self.about = f"augmented by {', '.join(policy)}, as there are {examples:,} images{mirrored}" if policy else ""
 
 
 class InstanceNoise(Augment):
@@ -200,7 +187,7 @@ class ADA(Augment):
     images: Tensor
     steps: Tensor
 
-    def __init__(self, target: float = 0.6, interval: int = 4, speed: int | None = None, examples: int = FEW) -> None:
+    def __init__(self, target: float = 0.6, interval: int = 4, speed: int | None = None, examples: int = 2000) -> None:
         super().__init__()
         speed = min(EPOCHS * examples, LONGEST) if speed is None else speed
         if not (-1 <= target <= 1 and interval > 0 and speed > 0):

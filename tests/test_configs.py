@@ -15,7 +15,7 @@ from gan_cli.errors import UserError
 
 COUNTS = {
     ".": 9,
-    "augment": 6,
+    "augment": 5,
     "cluster": 3,
     "dataset": 13,
     "experiment": 30,
