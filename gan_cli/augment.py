@@ -133,7 +133,7 @@ class DiffAugment(Augment):
             raise ValueError(f"policy={words} names an operation twice")
         self._operations = [operation for word in words for operation in OPERATIONS[word]]
         letters = "; augment=none for letters and whatever is never mirrored" if "flip" in words else ""
-        self.about = f"D sees images after {', '.join(words)}{letters}" if words else ""
+        self.about = f"augmented by {', '.join(words)}{letters}" if words else ""
 
     def forward(self, images: Tensor) -> Tensor:
         for operation in self._operations:

@@ -294,7 +294,7 @@ def test_transparency_is_moved_but_never_recoloured(augment):
 
 
 def test_what_is_done_to_images_is_told():
-    told = "D sees images after flip; augment=none for letters and whatever is never mirrored"
+    told = "augmented by flip; augment=none for letters and whatever is never mirrored"
     assert DiffAugment(["flip"]).about == told
-    assert DiffAugment(["color", "cutout"]).about == "D sees images after color, cutout"
+    assert DiffAugment(["color", "cutout"]).about == "augmented by color, cutout"
     assert DiffAugment([]).about == ""
