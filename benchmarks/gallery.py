@@ -26,7 +26,7 @@ NARROW = (
     "net=dcgan net.z_dim=64 net.generator.width=32 net.discriminator.width=24 net.discriminator.norm=none penalty=r1 "
     "penalty.gamma=0.3 update=shared optimizer.lr={generator:0.002,discriminator:0.001} optimizer.betas=[0.0,0.99]"
 )
-# How a row shows its numbers. The features of frechet_random, precision and recall are the random network's.
+# How a row shows its numbers. Without gan-cli[fid], precision and recall are by the features of the random network.
 SCORES = {
     "frechet_attributes": ",.0f", "attribute_kl": ".3f", "values_hit": ".0f", "frechet_random": ".3g",
     "precision": ".2f", "recall": ".2f",

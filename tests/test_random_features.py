@@ -15,7 +15,7 @@ from gan_cli.networks import conv
 from gan_cli.noise import Noise
 from gan_cli.rundir.records import read_metrics
 
-SHA256 = "a596d7d8efc65581c9603ed33bca2c4b046e1b07b54fb9bc6fef04bdc7a4ffe0"  # another network would give other numbers
+SHA256 = "a596d7d8efc65581c9603ed33bca2c4b046e1b07b54fb9bc6fef04bdc7a4ffe0"  # other weights would give other numbers
 
 
 @pytest.fixture(scope="module")

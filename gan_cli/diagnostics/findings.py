@@ -187,7 +187,7 @@ KINDS: Mapping[str, Kind] = {
                            g_stands_still),
     "d_overpowers": Kind(WARNING, "D overpowers G", "a D that is certain gives G hardly any direction", d_overpowers),
     "d_at_chance": Kind(WARNING, "D is at chance", "a D that tells nothing apart gives random feedback", d_at_chance),
-    "d_memorises": Kind(WARNING, "D memorises the data", "D knows the training images, and G can only copy them",
+    "d_memorises": Kind(WARNING, "D memorises the data", "D knows the training images, and draws G towards them",
                         d_memorises),
     "augmentation_leaks": Kind(WARNING, "augmentation leaks", "at such a p, samples look augmented themselves",
                                augmentation_leaks),

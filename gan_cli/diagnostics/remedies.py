@@ -133,7 +133,7 @@ def augmented(seen: Seen) -> list[str]:
 
 
 def unaugmented(seen: Seen) -> list[str]:
-    """ADA's published target, or fixed augmentation."""
+    """ADA's published target and speed, or fixed augmentation."""
     return ["augment.target=0.6", "augment.speed=500000"] if seen.option("augment.target") != 0.6 else [
         "augment=diffaugment"
     ]  # fmt: skip
