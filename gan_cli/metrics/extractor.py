@@ -24,8 +24,8 @@ MOST_PIXELS = 1024  # numbers of an image whose pixels stand in for features: co
 class Extractor:
     """A network that maps uint8 images to features ``[N, F]``, and features to class logits ``[N, C]`` if it can.
 
-    ``name`` and ``sha256`` (of the file of weights, or of the random network; None for pixels) identify it: numbers from two extractors are not
-    comparable. Transparent images are judged over white.
+    ``name`` and ``sha256`` (of the file of weights, or of the random network; None for pixels) identify it: numbers
+    from two extractors are not comparable. Transparent images are judged over white.
     """
 
     name: str
